@@ -1,0 +1,187 @@
+"""The libraries, each behind the same five verbs.
+
+A library's own fastest documented way is used, with its default settings, and what it can do ahead
+of the clock (opening, slicing lazily, building a graph) it does ahead of the clock. Libraries are
+imported when their contender is made: a server process holds one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Contender", "Unsupported", "contender"]
+
+Box = tuple[slice, ...]
+
+
+class Unsupported(Exception):
+    """The library has no such operation; the table shows a dash."""
+
+
+class Contender(Protocol):
+    """What a server asks of a library. ``x`` is whatever ``open`` returned."""
+
+    def open(self, path: Path) -> Any:
+        """The array stored at ``path``."""
+
+    def crop(self, x: Any, box: Box) -> Any:
+        """A box of it, lazily where the library can."""
+
+    def halve(self, x: Any) -> Any:
+        """Means of 2 x 2 x 2, ties to even, as uint16."""
+
+    def fresh(self, x: Any) -> np.ndarray:
+        """Values in memory that the library provides. Timed."""
+
+    def into(self, x: Any, out: np.ndarray) -> None:
+        """Values in ``out``. Timed."""
+
+
+class LazyTensor:
+    """Ours."""
+
+    def __init__(self) -> None:
+        import lazytensor
+
+        self.lt = lazytensor
+
+    def open(self, path: Path) -> Any:
+        return self.lt.scan_zarr(str(path))
+
+    def crop(self, x: Any, box: Box) -> Any:
+        return x[box]
+
+    def halve(self, x: Any) -> Any:
+        return self.lt.downsample(x, (2, 2, 2))
+
+    def fresh(self, x: Any) -> np.ndarray:
+        values: np.ndarray = x.collect()
+        return values
+
+    def into(self, x: Any, out: np.ndarray) -> None:
+        x.collect(out=out)
+
+
+class TensorStore:
+    """Default context: no cache, one thread a core."""
+
+    def __init__(self) -> None:
+        import tensorstore
+
+        self.ts = tensorstore
+
+    def open(self, path: Path) -> Any:
+        kvstore = {"driver": "file", "path": f"{path}/"}
+        return self.ts.open({"driver": "zarr3", "kvstore": kvstore}, read=True).result()
+
+    def crop(self, x: Any, box: Box) -> Any:
+        return x[box]
+
+    def halve(self, x: Any) -> Any:
+        return self.ts.downsample(x, [2, 2, 2], "mean")
+
+    def fresh(self, x: Any) -> np.ndarray:
+        values: np.ndarray = x.read().result()
+        return values
+
+    def into(self, x: Any, out: np.ndarray) -> None:
+        target = self.ts.array(out)
+        target[self.ts.d[:].translate_to[x.domain.inclusive_min]].write(x).result()
+
+
+class Zarr:
+    """zarr-python with its own codec pipeline."""
+
+    def __init__(self) -> None:
+        import zarr
+
+        self.zarr = zarr
+
+    def open(self, path: Path) -> Any:
+        return self.zarr.open_array(str(path), mode="r"), (slice(None),) * 3
+
+    def crop(self, x: Any, box: Box) -> Any:
+        return x[0], box
+
+    def halve(self, x: Any) -> Any:
+        raise Unsupported("zarr-python does not compute")
+
+    def fresh(self, x: Any) -> np.ndarray:
+        array, box = x
+        values: np.ndarray = array[box]
+        return values
+
+    def into(self, x: Any, out: np.ndarray) -> None:
+        from zarr.core.buffer import default_buffer_prototype
+
+        array, box = x
+        buffer = default_buffer_prototype().nd_buffer.from_numpy_array(out)
+        array.get_basic_selection(box, out=buffer)
+
+
+class Zarrs(Zarr):
+    """zarr-python with the codec pipeline of zarrs, which is Rust."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import zarrs  # noqa: F401  (registers the pipeline)
+
+        self.zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+
+class Dask:
+    """dask.array on the threaded scheduler, one block a stored file.
+
+    One block an inner chunk of a shard, the other choice, decodes the shard index for each.
+    """
+
+    def __init__(self) -> None:
+        import dask.array
+        import zarr
+
+        self.da = dask.array
+        self.zarr = zarr
+
+    def open(self, path: Path) -> Any:
+        array = self.zarr.open_array(str(path), mode="r")
+        blocks = array.shards or array.chunks
+        return self.da.from_zarr(array, chunks=blocks)  # type: ignore[no-untyped-call]
+
+    def crop(self, x: Any, box: Box) -> Any:
+        return x[box]
+
+    def halve(self, x: Any) -> Any:
+        means = self.da.coarsen(np.mean, x, {0: 2, 1: 2, 2: 2})
+        return self.da.rint(means).astype(x.dtype)
+
+    def fresh(self, x: Any) -> np.ndarray:
+        values: np.ndarray = x.compute()
+        return values
+
+    def into(self, x: Any, out: np.ndarray) -> None:
+        self.da.store(x, out, lock=False)
+
+
+def _floor() -> Contender:
+    import floor
+
+    return floor.Floor()
+
+
+_MADE: dict[str, Callable[[], Contender]] = {
+    "lazytensor": LazyTensor,
+    "floor": _floor,
+    "tensorstore": TensorStore,
+    "zarr-python": Zarr,
+    "zarrs": Zarrs,
+    "dask": Dask,
+}
+
+
+def contender(name: str) -> Contender:
+    """The contender of this name, its library imported."""
+    return _MADE[name]()

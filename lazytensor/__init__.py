@@ -1,0 +1,318 @@
+"""Lazy tensors over bio-imaging arrays: queries are plans, and plans read only what they need.
+
+The module is itself a namespace of the Array API standard. Tensors come from ``scan`` and its kin,
+``asarray`` and the creation functions; indexing, operators and functions build plans; ``collect``
+runs them.
+
+>>> image = lt.asarray(np.arange(48).reshape(6, 8), dims=("y", "x"))
+>>> lt.downsample(image, (2, 2))[:, -1].collect()
+array([10, 26, 42])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Enters the NumPy functions that stay lazy into their table.
+from lazytensor import numpy_functions as _numpy_functions  # noqa: F401
+from lazytensor import testing
+from lazytensor._operations import (
+    abs,
+    acos,
+    acosh,
+    add,
+    all,
+    any,
+    argmax,
+    argmin,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    ceil,
+    clip,
+    conj,
+    copysign,
+    cos,
+    cosh,
+    count_nonzero,
+    divide,
+    equal,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    greater,
+    greater_equal,
+    hypot,
+    imag,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    multiply,
+    negative,
+    nextafter,
+    not_equal,
+    positive,
+    pow,
+    prod,
+    real,
+    reciprocal,
+    remainder,
+    round,
+    sign,
+    signbit,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    std,
+    subtract,
+    sum,
+    tan,
+    tanh,
+    trunc,
+    var,
+    where,
+)
+from lazytensor.config import (
+    Config,
+    QueryOptFlags,
+    get_config,
+    set_config,
+)
+from lazytensor.containers import (
+    ZarrGroup,
+)
+from lazytensor.containers_ome import (
+    OmeImage,
+    OmePlate,
+    OmeWell,
+    OmeZarr,
+)
+from lazytensor.creation import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
+from lazytensor.errors import (
+    ChecksumError,
+    ChunkDecodeError,
+    DataDependentShapeError,
+    DimensionError,
+    DTypeError,
+    FormatError,
+    HoleError,
+    LazyTensorError,
+    MemoryLimitError,
+    OutOfBoundsError,
+    SerializationError,
+    ShapeError,
+    SourceChangedError,
+    SourceError,
+    SourceNotFoundError,
+)
+from lazytensor.functions import (
+    collect_all,
+    map_blocks,
+    metrics,
+)
+from lazytensor.functions_join import (
+    concat,
+    overlay,
+    stack,
+)
+from lazytensor.functions_manipulate import (
+    broadcast_arrays,
+    broadcast_shapes,
+    broadcast_to,
+    expand_dims,
+    flip,
+    matrix_transpose,
+    moveaxis,
+    nonzero,
+    permute_dims,
+    repeat,
+    reshape,
+    roll,
+    squeeze,
+    take,
+    tile,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+    unstack,
+)
+from lazytensor.functions_views import (
+    astype,
+    cast,
+    downsample,
+    pad,
+)
+from lazytensor.namespace import (
+    EXTENDED,
+    __array_namespace_info__,
+    bool,
+    can_cast,
+    complex64,
+    complex128,
+    e,
+    finfo,
+    float16,
+    float32,
+    float64,
+    iinfo,
+    inf,
+    int8,
+    int16,
+    int32,
+    int64,
+    isdtype,
+    nan,
+    newaxis,
+    pi,
+    result_type,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from lazytensor.plan.cost import (
+    Estimate,
+)
+from lazytensor.plan.dimexpr import (
+    DimExpression,
+    d,
+)
+from lazytensor.plan.domain import (
+    Dim,
+    IndexDomain,
+)
+from lazytensor.plan.index import (
+    IndexTransform,
+    OutputIndexMap,
+    OutputIndexMaps,
+    OutputIndexMethod,
+)
+from lazytensor.plan.source import (
+    Source,
+    Storage,
+)
+from lazytensor.plan.spec import (
+    Axis,
+    Schema,
+)
+from lazytensor.sources import (
+    asarray,
+    from_array,
+    from_dlpack,
+    open_ome_zarr,
+    open_zarr,
+    scan,
+    scan_npy,
+    scan_ome_zarr,
+    scan_source,
+    scan_zarr,
+    virtual_chunked,
+)
+from lazytensor.tensor import (
+    LazyTensor,
+)
+
+if TYPE_CHECKING:
+    from lazytensor.exec.events import ProgressBar
+    from lazytensor.exec.interpret import InterpretEngine
+    from lazytensor.exec.local import LocalEngine
+
+__version__ = "0.1.0"
+__array_api_version__ = "2025.12"
+
+_LATER = {
+    "InterpretEngine": "lazytensor.exec.interpret",
+    "LocalEngine": "lazytensor.exec.local",
+    "ProgressBar": "lazytensor.exec.events",
+}
+"""What is imported when it is first asked for: engines, and the dtypes of ml_dtypes."""
+_LATER |= dict.fromkeys(EXTENDED, "lazytensor.namespace")
+
+__all__ = [
+    "Axis", "ChecksumError", "ChunkDecodeError", "Config", "DTypeError", "DataDependentShapeError",
+    "Dim", "DimExpression", "DimensionError", "Estimate", "FormatError", "HoleError", "IndexDomain",
+    "IndexTransform", "InterpretEngine", "LazyTensor", "LazyTensorError", "LocalEngine",
+    "MemoryLimitError", "OmeImage", "OmePlate", "OmeWell", "OmeZarr", "OutOfBoundsError",
+    "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar", "QueryOptFlags",
+    "Schema", "SerializationError", "ShapeError", "Source", "SourceChangedError", "SourceError",
+    "SourceNotFoundError", "Storage", "ZarrGroup", "__array_api_version__",
+    "__array_namespace_info__", "__version__", "abs", "acos", "acosh", "add", "all", "any",
+    "arange", "argmax", "argmin", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
+    "broadcast_to", "can_cast", "cast", "ceil", "clip", "collect_all", "complex128", "complex64",
+    "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "d", "divide", "downsample", "e",
+    "empty", "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "finfo", "flip",
+    "float16", "float32", "float64", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz",
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor",
+    "floor_divide", "from_array", "from_dlpack", "full", "full_like", "get_config", "greater",
+    "greater_equal", "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8",
+    "isdtype", "isfinite", "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10",
+    "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "map_blocks", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "metrics", "min",
+    "minimum", "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nonzero",
+    "not_equal", "ones", "ones_like", "open_ome_zarr", "open_zarr", "overlay", "pad",
+    "permute_dims", "pi", "positive", "pow", "prod", "real", "reciprocal", "remainder", "repeat",
+    "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr", "scan_source",
+    "scan_zarr", "set_config", "sign", "signbit", "sin", "sinh", "sqrt", "square", "squeeze",
+    "stack", "std", "subtract", "sum", "take", "tan", "tanh", "testing", "tile", "tril", "triu",
+    "trunc", "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unstack", "var", "virtual_chunked", "where", "zeros",
+    "zeros_like",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module 'lazytensor' has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

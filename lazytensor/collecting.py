@@ -1,0 +1,142 @@
+"""The one door from a plan to values.
+
+Every way of getting values (``collect``, NumPy asking for an array, ``int(x)``, an index that is a
+tensor) passes through here, so that there is one place that checks ``out``, one that knows the
+policy for *implicit* collects, and one that ``testing.raise_if_collects`` can close. Engines are
+imported when the first value is asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from lazytensor.callsite import call_site
+from lazytensor.config import QueryOptFlags, option
+from lazytensor.errors import DTypeError, ShapeError
+from lazytensor.plan.align import describe_shape
+from lazytensor.plan.node import Node, walk
+from lazytensor.plan.nodes import Scan
+
+__all__ = [
+    "EVERY_PASS", "check_out", "collect_implicitly", "collecting_forbidden", "reads_from",
+    "run", "run_in_background", "run_into", "scalar",
+]  # fmt: skip
+
+EVERY_PASS = QueryOptFlags()
+"""The optimizer with all passes on."""
+
+collecting_forbidden: ContextVar[bool] = ContextVar(
+    "lazytensor_collecting_forbidden", default=False
+)
+"""Set by ``testing.raise_if_collects``."""
+
+
+def run(
+    nodes: Sequence[Node],
+    *,
+    outs: Sequence[np.ndarray | None] | None = None,
+    engine: Any = "auto",
+    optimizations: QueryOptFlags = EVERY_PASS,
+    progress: Any = None,
+    cancel: Any = None,
+) -> list[np.ndarray]:
+    """Values of several nodes, sub-plans that they share computed once.
+
+    Raises ``RuntimeError`` inside ``testing.raise_if_collects()``.
+    """
+    _check_allowed("collect")
+    from lazytensor.exec.engine import collect_nodes
+
+    keywords = {} if cancel is None else {"cancel": cancel}
+    return collect_nodes(
+        nodes, outs=outs, engine=engine, optimizations=optimizations, progress=progress, **keywords
+    )
+
+
+def run_in_background(call: Callable[[Any], Any]) -> Any:
+    """Start ``call(cancel_token)`` on a thread of its own; returns its handle."""
+    _check_allowed("collect")
+    from lazytensor.exec.background import submit
+
+    return submit(call)
+
+
+def _check_allowed(what: str) -> None:
+    if collecting_forbidden.get():
+        raise RuntimeError(f"{what} inside raise_if_collects(): a plan was to be built, not run")
+
+
+def collect_implicitly(node: Node, why: str) -> np.ndarray:
+    """Values that something other than ``collect`` asks for, as ``implicit_collect`` allows it.
+
+    ``why`` names what asked, such as ``"np.asarray"``. Raises ``RuntimeError`` when the policy is
+    ``"raise"``; warns with ``UserWarning`` when it is ``"warn"``.
+    """
+    _check_allowed(f"implicit collect by {why}")
+    policy = option("implicit_collect")
+    if policy == "raise":
+        raise RuntimeError(
+            f"{why} would collect {describe_shape(node.domain)} {node.dtype} implicitly, which "
+            f"Config(implicit_collect='raise') forbids; call .collect() where values are wanted"
+        )
+    if policy == "warn":
+        where = call_site() or ("<unknown>", 0)
+        warnings.warn_explicit(
+            f"{why} collects {describe_shape(node.domain)} {node.dtype} implicitly",
+            UserWarning,
+            *where,
+        )
+    return run((node,))[0]
+
+
+def scalar(node: Node, why: str) -> Any:
+    """The one value of a 0-d node as a NumPy scalar; ``TypeError`` for other ranks.
+
+    The rank is checked before anything is computed.
+    """
+    if node.shape:
+        raise TypeError(
+            f"{why} takes a 0-d tensor, not one of shape {describe_shape(node.domain)}; reduce it "
+            f"first, or index a single element"
+        )
+    return collect_implicitly(node, why)[()]
+
+
+def check_out(node: Node, out: Any) -> np.ndarray:
+    """``out`` itself if it can take the values of ``node``.
+
+    Raises ``TypeError`` when it is no NumPy array, ``ShapeError`` and ``DTypeError`` unless shape
+    and dtype are exactly the tensor's, ``ValueError`` when it is read-only.
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}")
+    if out.shape != node.shape:
+        raise ShapeError(f"out has shape {out.shape}, the tensor {describe_shape(node.domain)}")
+    if out.dtype != node.dtype:
+        raise DTypeError(
+            f"out has dtype {out.dtype}, the tensor {node.dtype}; cast the tensor, or give an "
+            f"array of its dtype"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    return out
+
+
+def reads_from(node: Node, out: np.ndarray) -> bool:
+    """Whether the plan reads an in-memory array that may share memory with ``out``."""
+    arrays = (leaf.source.array for leaf in walk(node) if isinstance(leaf, Scan))
+    return any(array is not None and np.may_share_memory(array, out) for array in arrays)
+
+
+def run_into(node: Node, out: np.ndarray, **keywords: Any) -> np.ndarray:
+    """Values of ``node`` in ``out``, also where the plan reads from the memory of ``out``."""
+    if reads_from(node, out):
+        out[...] = run((node,), **keywords)[0]
+    else:
+        run((node,), outs=(out,), **keywords)
+    return out

@@ -1,0 +1,192 @@
+"""Settings: one table of options, looked up from the narrowest scope outwards.
+
+An option is taken from the argument of a call, else from the engine object, else from the innermost
+``with Config(...)`` of this context, else from ``set_config`` (the process), else from the
+environment variable ``LAZYTENSOR_<NAME>``, else from its default. The first two are the caller's
+business; the rest is here. A context follows the code that runs in it: the tasks a collect starts
+see the ``Config`` in force where it was called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["Config", "QueryOptFlags", "get_config", "option", "parse_bytes", "set_config"]
+
+
+def parse_bytes(value: int | str) -> int:
+    """Number of bytes of ``1024``, ``"1KiB"``, ``"1.5 GB"`` (decimal) or ``"2GiB"`` (binary).
+
+    >>> parse_bytes("1.5KiB"), parse_bytes(10), parse_bytes("2 MB")
+    (1536, 10, 2000000)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        number, unit = float(value), ""
+    else:
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?b?)\s*", str(value), re.IGNORECASE)
+        if match is None:
+            raise ValueError(f"{value!r} is not a number of bytes such as 1048576 or '256MiB'")
+        number, unit = float(match[1]), match[2].lower()
+    base = 1024 if "i" in unit else 1000
+    power = "kmgt".find(unit[:1]) + 1 if unit[:1] in ("k", "m", "g", "t") else 0
+    if number <= 0:
+        raise ValueError(f"{value!r}: a number of bytes must be positive")
+    return int(number * base**power)
+
+
+def _positive(value: Any) -> int:
+    number = int(value)
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a positive number")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _memory(value: Any) -> int | str:
+    return "auto" if value == "auto" else parse_bytes(value)
+
+
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is not one of {', '.join(names)}")
+        return str(value)
+
+    return check
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+_OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    # name: (default, check and convert)
+    "max_memory": ("auto", _memory),
+    "threads": (None, _positive),
+    "engine": ("auto", _as_is),
+    "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
+    "recheck": (False, _flag),
+    "progress": (False, _as_is),
+    "verbose": (False, _flag),
+}
+
+_process: dict[str, Any] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_context: ContextVar[Mapping[str, Any]] = ContextVar("lazytensor_config", default=_NOTHING)
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    out = {}
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise ValueError(f"unknown option {name!r}; options are {', '.join(sorted(_OPTIONS))}")
+        out[name] = None if value is None else _convert(name, value)
+    return out
+
+
+def _convert(name: str, value: Any) -> Any:
+    try:
+        return _OPTIONS[name][1](value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"option {name}: {error}") from None
+
+
+def option(name: str) -> Any:
+    """Value of an option in this context.
+
+    >>> option("implicit_collect")
+    'allow'
+    """
+    for scope in (_context.get(), _process):
+        if scope.get(name) is not None:
+            return scope[name]
+    text = os.environ.get(f"LAZYTENSOR_{name.upper()}")
+    return _OPTIONS[name][0] if text is None else _convert(name, text)
+
+
+def get_config() -> dict[str, Any]:
+    """Every option as it holds here.
+
+    >>> sorted(get_config())[:2]
+    ['engine', 'implicit_collect']
+    """
+    return {name: option(name) for name in _OPTIONS}
+
+
+def set_config(**options: Any) -> None:
+    """Set options for the whole process; ``None`` unsets one. Unknown names: ``ValueError``.
+
+    >>> set_config(verbose=False); option("verbose")
+    False
+    """
+    _process.update(_checked(options))
+
+
+class Config:
+    """Options that hold in a ``with`` block and in the tasks it starts.
+
+    Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``engine``,
+    ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``), ``recheck``, ``progress``,
+    ``verbose``. Unknown names and wrong values raise ``ValueError``.
+
+    >>> with Config(threads=1):
+    ...     option("threads")
+    1
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = _checked(options)
+        self._tokens: list[Token[Mapping[str, Any]]] = []
+
+    def __enter__(self) -> Config:
+        self._tokens.append(_context.set({**_context.get(), **self._options}))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _context.reset(self._tokens.pop())
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{k}={v!r}' for k, v in self._options.items())})"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptFlags:
+    """Which optimizer passes run, one flag a pass.
+
+    >>> QueryOptFlags(slice_pushdown=False).slice_pushdown
+    False
+    >>> QueryOptFlags.none().update(simplify_expression=True)
+    QueryOptFlags(simplify_expression=True, slice_pushdown=False, overlay_culling=False)
+    """
+
+    simplify_expression: bool = True
+    """Compose views of views, drop what changes nothing, undo joins of one layer."""
+    slice_pushdown: bool = True
+    """Move views towards the sources, so that only what is needed is read and computed."""
+    overlay_culling: bool = True
+    """Drop layers outside the window or hidden under later ones."""
+
+    @classmethod
+    def none(cls) -> QueryOptFlags:
+        """Every pass switched off."""
+        return cls(**{field.name: False for field in fields(cls)})
+
+    def update(self, **flags: bool) -> QueryOptFlags:
+        """A copy with some flags changed."""
+        return replace(self, **flags)

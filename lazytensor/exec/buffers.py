@@ -1,0 +1,87 @@
+"""Memory for results and scratch.
+
+Results are 64-byte aligned, so that vector code and DLPack consumers take them as they are.
+Scratch blocks are recycled within a thread: a fresh block of some MiB costs more in page faults
+than most kernels that fill it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+__all__ = ["Scratch", "aligned_empty"]
+
+_ALIGN = 64
+_IDLE_LIMIT = 128 << 20
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Uninitialised C-contiguous array whose data starts at a multiple of 64 bytes.
+
+    >>> aligned_empty((3, 5), np.dtype("f4")).ctypes.data % 64
+    0
+    """
+    if dtype.hasobject or dtype.kind == "T":
+        return np.zeros(shape, dtype)
+    return _shaped(_block(math.prod(shape) * dtype.itemsize), shape, dtype)
+
+
+def _block(nbytes: int) -> np.ndarray:
+    raw = np.empty(nbytes + _ALIGN, np.uint8)
+    start = -raw.ctypes.data % _ALIGN
+    return raw[start : start + nbytes]
+
+
+def _shaped(block: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes == 0:
+        return np.empty(shape, dtype)
+    return block[:nbytes].view(dtype).reshape(shape)
+
+
+class Scratch:
+    """Recycled blocks of one thread."""
+
+    __slots__ = ("_idle", "_idle_bytes", "_lent")
+
+    def __init__(self) -> None:
+        self._idle: dict[int, list[np.ndarray]] = {}
+        self._idle_bytes = 0
+        self._lent: dict[int, np.ndarray] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Uninitialised C-contiguous array of this shape."""
+        if dtype.hasobject or dtype.kind == "T":
+            return np.zeros(shape, dtype)
+        size = _size_class(math.prod(shape) * dtype.itemsize)
+        idle = self._idle.get(size)
+        if idle:
+            block = idle.pop()
+            self._idle_bytes -= size
+        else:
+            block = _block(size)
+        out = _shaped(block, shape, dtype)
+        self._lent[id(out)] = block
+        return out
+
+    def give(self, array: np.ndarray) -> None:
+        """Take back an array of ``take`` that nobody uses any more; others are ignored."""
+        block = self._lent.pop(id(array), None)
+        if block is None or self._idle_bytes + block.nbytes > _IDLE_LIMIT:
+            return
+        self._idle.setdefault(block.nbytes, []).append(block)
+        self._idle_bytes += block.nbytes
+
+    def keep(self, array: np.ndarray) -> None:
+        """Forget an array that left for good: its block is never recycled."""
+        self._lent.pop(id(array), None)
+
+
+def _size_class(nbytes: int) -> int:
+    """Round up to a sixteenth of the power of two above: few classes, little waste."""
+    if nbytes <= 4096:
+        return 4096
+    step = 1 << max(12, nbytes.bit_length() - 4)
+    return -(-nbytes // step) * step

@@ -1,0 +1,282 @@
+"""Which boxes of its inputs a node needs for a box of its own, and what step computes it.
+
+One function per node kind, in one table. A function answers for one box with the name of the step,
+its static arguments and the list of ``(input node, box)`` it needs, in the order the step takes
+them. Boxes are in the coordinates of the node they belong to. Nothing is evaluated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lazytensor.plan.compose import output_box, restrict
+from lazytensor.plan.index import OutputIndexMethod
+from lazytensor.plan.node import Node
+from lazytensor.plan.nodes import (
+    Cache,
+    Cast,
+    Constant,
+    Elementwise,
+    Field,
+    Rechunk,
+    Reduce,
+    Reshape,
+    Scan,
+    View,
+)
+from lazytensor.plan.nodes_block import Call, Downsample, Inspect
+from lazytensor.plan.nodes_join import Join, Overlay
+from lazytensor.plan.source import Box
+
+__all__ = ["Plan1", "demand", "is_sparse", "whole_box"]
+
+
+class Plan1(NamedTuple):
+    """How one box of one node is computed."""
+
+    op: str
+    args: tuple[Any, ...]
+    needs: list[tuple[Node, Box]]
+
+
+def whole_box(node: Node) -> Box:
+    """The node's whole domain as a box."""
+    return tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
+
+
+def demand(node: Node, box: Box) -> Plan1:
+    """What computing ``box`` of ``node`` takes."""
+    return _DEMANDS[type(node)](node, box)
+
+
+def _constant(node: Constant, box: Box) -> Plan1:
+    return Plan1("constant", (node.data, node.dtype), [])
+
+
+def _scan(node: Scan, box: Box) -> Plan1:
+    return Plan1("read", (node.source, box), [])
+
+
+def is_sparse(view: View) -> bool:
+    """True if the image of the view skips cells of its source, so that its hull would read more.
+
+    Strides up to the size of a cell touch every cell between first and last.
+    """
+    for m, cells in zip(view.transform.output, view.x.grid, strict=True):
+        if m.method == OutputIndexMethod.array:
+            return True
+        skips = 1 if cells is None else cells.nominal
+        if m.method == OutputIndexMethod.single_input_dimension and abs(m.stride) > skips:
+            return True
+    return False
+
+
+def _view(node: View, box: Box) -> Plan1:
+    base = node.x
+    transform = restrict(node.transform, box)
+    if isinstance(base, Constant):
+        return Plan1("full", (base.data, base.dtype, _shape(box)), [])
+    if isinstance(base, Scan) and base.source.array is None and is_sparse(node):
+        return Plan1("gather", (base.source, transform), [])
+    needed = output_box(transform, box)
+    origin = tuple(lo for lo, _ in needed)
+    return Plan1("view", (transform, origin), [(base, needed)])
+
+
+def _elementwise(node: Elementwise, box: Box) -> Plan1:
+    needs = []
+    for x in node.inputs:
+        if x.domain is node.domain:
+            needs.append((x, box))
+        else:
+            needs.append((x, _aligned(node, x, box)))
+    return Plan1("elementwise", (node.op, node.dtype), needs)
+
+
+def _aligned(node: Node, x: Node, box: Box) -> Box:
+    """The part of a broadcast operand that meets ``box`` (positions pair up from the right)."""
+    skip = node.ndim - x.ndim
+    lo, out_lo = x.domain.inclusive_min, node.domain.inclusive_min
+    out = []
+    for d, n in enumerate(x.shape):
+        a, b = box[skip + d]
+        if n == 1 and node.shape[skip + d] != 1:
+            out.append((lo[d], lo[d] + (1 if b > a else 0)))
+        else:
+            shift = lo[d] - out_lo[skip + d]
+            out.append((a + shift, b + shift))
+    return tuple(out)
+
+
+def _cast(node: Cast, box: Box) -> Plan1:
+    return Plan1("cast", (node.dtype,), [(node.x, box)])
+
+
+def _field(node: Field, box: Box) -> Plan1:
+    return Plan1("field", (node.name,), [(node.x, box)])
+
+
+def _reduce(node: Reduce, box: Box) -> Plan1:
+    kept = node.result_dims()
+    base = whole_box(node.x)
+    needed = tuple(box[kept[d]] if d in kept else interval for d, interval in enumerate(base))
+    return Plan1("reduce", (node.op, node.axes_, node.keepdims, node.params), [(node.x, needed)])
+
+
+def _join(node: Join, box: Box) -> Plan1:
+    axis = node.axis
+    lo, hi = box[axis]
+    pieces: list[Box] = []
+    needs: list[tuple[Node, Box]] = []
+    i = node.layer_at(lo)
+    while lo < hi:
+        while node.starts[i + 1] <= lo:
+            i += 1
+        end = min(hi, node.starts[i + 1])
+        layer = node.inputs[i]
+        place = (*box[:axis], (lo, end), *box[axis + 1 :])
+        pieces.append(_relative(place, box))
+        needs.append((layer, _layer_box(node, layer, place, node.starts[i])))
+        lo = end
+    return Plan1("join", (axis, node.new, tuple(pieces)), needs)
+
+
+def _layer_box(node: Join, layer: Node, place: Box, start: int) -> Box:
+    """``place`` of the join in the coordinates of one layer."""
+    out = []
+    origins = layer.domain.inclusive_min
+    d = 0
+    for dim, (a, b) in enumerate(place):
+        if dim == node.axis:
+            if not node.new:
+                out.append((a - start + origins[d], b - start + origins[d]))
+                d += 1
+            continue
+        shift = origins[d] - node.domain.inclusive_min[dim]
+        out.append((a + shift, b + shift))
+        d += 1
+    return tuple(out)
+
+
+def _overlay(node: Overlay, box: Box) -> Plan1:
+    pieces: list[Box] = []
+    needs: list[tuple[Node, Box]] = []
+    visible, holes = node.index.visible(box)
+    for layer, parts in visible:
+        for part in parts:
+            pieces.append(_relative(part, box))
+            needs.append((node.inputs[layer], part))
+    args = (node.fill, tuple(pieces), bool(holes))
+    return Plan1("overlay", args, needs)
+
+
+def _downsample(node: Downsample, box: Box) -> Plan1:
+    needed = node.base_box(box)
+    args = (
+        node.factors,
+        node.method,
+        tuple(lo for lo, _ in needed),
+        tuple(lo for lo, _ in box),
+    )
+    return Plan1("downsample", args, [(node.x, needed)])
+
+
+def _reshape(node: Reshape, box: Box) -> Plan1:
+    """C order makes a box a strided pattern in the flat elements; read the rows it lies in."""
+    steps = _c_steps(node.shape)
+    shape = _shape(box)
+    if 0 in shape:
+        empty = tuple((lo, lo) for lo in node.x.domain.inclusive_min)
+        return Plan1("reshape", (shape, steps, 0), [(node.x, empty)])
+    first = sum(lo * step for (lo, _), step in zip(box, steps, strict=True))
+    last = sum((hi - 1) * step for (_, hi), step in zip(box, steps, strict=True))
+    needed, start = _rows(node.x, first, last)
+    return Plan1("reshape", (shape, steps, first - start), [(node.x, needed)])
+
+
+def _rows(x: Node, first: int, last: int) -> tuple[Box, int]:
+    """Smallest C-contiguous box that holds the flat elements ``first..last``, and its start."""
+    steps = _c_steps(x.shape)
+    out = []
+    start = 0
+    split = False
+    for n, step, origin in zip(x.shape, steps, x.domain.inclusive_min, strict=True):
+        if split:
+            out.append((origin, origin + n))
+            continue
+        a, b = first // step % n, last // step % n
+        start += a * step
+        split = a != b
+        out.append((origin + a, origin + b + 1))
+    return tuple(out), start
+
+
+def _c_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    steps = [1]
+    for n in reversed(shape[1:]):
+        steps.append(steps[-1] * max(1, n))
+    return tuple(reversed(steps))[: len(shape)] if shape else ()
+
+
+def _call(node: Call, box: Box) -> Plan1:
+    """Whole cells with their halo; the step calls the function cell by cell."""
+    cover = node.cover(box)
+    needs = [(x, _with_halo(node, x, cover)) for x in node.inputs]
+    args = (
+        node.function,
+        node.dtype,
+        box,
+        node.spans(box),
+        node.halo,
+        node.boundary,
+        node.validate,
+        node.domain.labels if node.wants_domain else None,
+        whole_box(node),
+        tuple(whole_box(x) for x in node.inputs),
+    )
+    return Plan1("call", args, needs)
+
+
+def _with_halo(node: Call, x: Node, cover: Box) -> Box:
+    aligned = _aligned(node, x, cover)
+    halo = node.halo[node.ndim - x.ndim :]
+    return tuple(
+        (max(lo, a - h), min(hi, b + h)) if b > a and hi - lo > 1 else (a, b)
+        for (a, b), (lo, hi), h in zip(aligned, whole_box(x), halo, strict=True)
+    )
+
+
+def _inspect(node: Inspect, box: Box) -> Plan1:
+    return Plan1("inspect", (node.function, box, node.domain.labels), [(node.x, box)])
+
+
+def _pass(node: Rechunk | Cache, box: Box) -> Plan1:
+    return Plan1("pass", (), [(node.x, box)])
+
+
+def _shape(box: Box) -> tuple[int, ...]:
+    return tuple([hi - lo for lo, hi in box])
+
+
+def _relative(inner: Box, outer: Box) -> Box:
+    return tuple((a - lo, b - lo) for (a, b), (lo, _) in zip(inner, outer, strict=True))
+
+
+_DEMANDS: dict[type[Node], Callable[[Any, Box], Plan1]] = {
+    Constant: _constant,
+    Scan: _scan,
+    View: _view,
+    Elementwise: _elementwise,
+    Cast: _cast,
+    Field: _field,
+    Reduce: _reduce,
+    Join: _join,
+    Overlay: _overlay,
+    Downsample: _downsample,
+    Reshape: _reshape,
+    Rechunk: _pass,
+    Cache: _pass,
+    Call: _call,
+    Inspect: _inspect,
+}

@@ -1,0 +1,21 @@
+"""What this process has read and computed so far (``lt.metrics``)."""
+
+from __future__ import annotations
+
+from lazytensor.plan.counters import snapshot
+
+__all__ = ["metrics"]
+
+_ALWAYS = ("tasks", "units_read", "bytes_read", "bytes_decoded")
+
+
+def metrics(reset: bool = False) -> dict[str, int]:
+    """Counters of this process since its start, or since the last ``metrics(reset=True)``.
+
+    ``tasks``: tasks run by engines; ``units_read``: stored chunks read; ``bytes_read``: stored
+    bytes read; ``bytes_decoded``: bytes they decoded to.
+
+    >>> sorted(lt.metrics())[:2]
+    ['bytes_decoded', 'bytes_read']
+    """
+    return {**dict.fromkeys(_ALWAYS, 0), **snapshot(reset)}

@@ -1,0 +1,114 @@
+"""Running numbered tasks in threads.
+
+No queue and no future: every worker takes the next number from one counter until there are none,
+the caller being worker 0. Threads live as long as the run, so a fork or the end of the interpreter
+finds none of ours. The first error (or Ctrl-C, which Python raises in the caller, that is in worker
+0) stops all workers before their next task and is raised once they have stopped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+
+from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.events import Run
+
+__all__ = ["CancelToken", "Cancelled", "run_tasks"]
+
+
+class Cancelled(RuntimeError):
+    """A run was cancelled through its handle."""
+
+
+class CancelToken:
+    """Asks a run to stop before its next task."""
+
+    __slots__ = ("cancelled",)
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Ask."""
+        self.cancelled = True
+
+
+class _Crew:
+    """What the workers of one run share."""
+
+    def __init__(
+        self,
+        count: int,
+        work: Callable[[int, Scratch], None],
+        run: Run,
+        cancel: CancelToken | None,
+    ) -> None:
+        self._count = count
+        self._work = work
+        self._run = run
+        self._cancel = cancel
+        self._next = 0
+        self._lock = threading.Lock()
+        self.errors: list[tuple[int, BaseException]] = []
+
+    def worker(self) -> None:
+        scratch = Scratch()
+        number = -1
+        try:
+            while True:
+                with self._lock:
+                    number = self._next
+                    if number >= self._count or self.errors:
+                        return
+                    self._next += 1
+                if self._cancel is not None and self._cancel.cancelled:
+                    raise Cancelled("the run was cancelled")
+                self._work(number, scratch)
+                with self._lock:
+                    self._run.advance()
+        except BaseException as error:  # noqa: BLE001
+            # Kept, not swallowed: run_tasks raises it in the caller when all have stopped.
+            self.errors.append((number, error))
+
+
+def run_tasks(
+    count: int,
+    work: Callable[[int, Scratch], None],
+    *,
+    threads: int,
+    run: Run,
+    cancel: CancelToken | None = None,
+) -> None:
+    """Do ``work(number, scratch)`` for every number below ``count``."""
+    crew = _Crew(count, work, run, cancel)
+    helpers = [
+        threading.Thread(
+            target=copy_context().run, args=(crew.worker,), name=f"lazytensor-{i}", daemon=True
+        )
+        for i in range(1, min(threads, count))
+    ]
+    try:
+        for thread in helpers:
+            thread.start()
+        crew.worker()
+    except BaseException as error:  # noqa: BLE001
+        # Ctrl-C may strike between two lines of ours as well.
+        crew.errors.append((-1, error))
+    for thread in helpers:
+        if thread.ident is not None:
+            _join(thread, crew)
+    if crew.errors:
+        raise min(crew.errors, key=lambda entry: entry[0])[1]
+
+
+def _join(thread: threading.Thread, crew: _Crew) -> None:
+    """Wait for a worker; Ctrl-C while waiting stops the others too, and is raised afterwards."""
+    while True:
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            crew.errors.append((-1, error))
+        else:
+            return

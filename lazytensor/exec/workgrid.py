@@ -1,0 +1,182 @@
+"""Cutting an output into the boxes that tasks compute.
+
+A task should read whole stored units, so that each is decoded once, and be big enough for its
+overhead not to matter. The read grid of the plan's root says where units begin; cells are grouped
+until a task moves about ``TARGET`` bytes; where there is no grid, or cells cost nothing to cut,
+boxes are cut freely. Blocks are numbered and worked out one by one: an output of 10^8 chunks has
+a grid of a few numbers.
+
+The cut depends on the plan alone, never on the number of threads, so that sums come out the same.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+
+from lazytensor.plan.grid import DimGrid
+from lazytensor.plan.node import Node
+from lazytensor.plan.source import Box
+
+__all__ = ["TARGET", "WorkGrid", "choose_grid"]
+
+TARGET = 4 << 20
+"""Bytes a task should move: small enough to balance and stay near the caches, large enough that
+the 50-200 us of planning a task are a few per cent."""
+
+_MANY_EDGES = 1 << 16
+
+
+class _Cut:
+    """Blocks along one dim: of one ``size`` after a shorter ``lead``, or between ``edges``."""
+
+    __slots__ = ("edges", "extent", "lead", "size")
+
+    def __init__(
+        self, extent: int, size: int, lead: int = 0, edges: list[int] | None = None
+    ) -> None:
+        self.extent = extent
+        self.size = max(1, size)
+        self.lead = lead % self.size if edges is None else 0
+        self.edges = edges
+
+    @property
+    def count(self) -> int:
+        if self.extent == 0:
+            return 0
+        if self.edges is not None:
+            return len(self.edges) - 1
+        if self.lead >= self.extent:
+            return 1
+        return (1 if self.lead else 0) + -(-(self.extent - self.lead) // self.size)
+
+    def interval(self, i: int) -> tuple[int, int]:
+        if self.edges is not None:
+            return self.edges[i], self.edges[i + 1]
+        if self.lead:
+            i -= 1
+        lo = self.lead + i * self.size
+        return max(0, lo), min(self.extent, lo + self.size)
+
+    def at(self, position: int) -> int:
+        """Number of the block that holds a position."""
+        if self.edges is not None:
+            return bisect_right(self.edges, position) - 1
+        if position < self.lead:
+            return 0
+        return (position - self.lead) // self.size + (1 if self.lead else 0)
+
+
+class WorkGrid:
+    """Numbered blocks that tile a domain, in C order."""
+
+    __slots__ = ("counts", "cuts", "origin")
+
+    def __init__(self, cuts: list[_Cut], origin: tuple[int, ...]) -> None:
+        self.cuts = cuts
+        self.origin = origin
+        self.counts = tuple(cut.count for cut in cuts)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return math.prod(self.counts)
+
+    def box(self, number: int) -> Box:
+        """Coordinates of a block."""
+        index = []
+        for n in reversed(self.counts):
+            number, i = divmod(number, n)
+            index.append(i)
+        return self.box_at(tuple(reversed(index)))
+
+    def box_at(self, index: tuple[int, ...]) -> Box:
+        """Coordinates of the block with this number per dim."""
+        out = []
+        for cut, i, lo in zip(self.cuts, index, self.origin, strict=True):
+            a, b = cut.interval(i)
+            out.append((a + lo, b + lo))
+        return tuple(out)
+
+    def middle(self) -> Box:
+        """A block from the inside, as a sample of what a task costs."""
+        return self.box_at(tuple(min(n - 1, n // 2) for n in self.counts))
+
+
+Cost = Callable[[Box], int]
+
+
+def choose_grid(node: Node, cost: Cost, target: int | None = None) -> WorkGrid:
+    """Blocks of about ``target`` bytes (default ``TARGET``); ``cost`` gives what a box moves."""
+    target = TARGET if target is None else target
+    origin = node.domain.inclusive_min
+    if node.size == 0:
+        return WorkGrid([_Cut(n, 1) for n in node.shape], origin)
+    grid = node.grid
+    sizes = [n if _cuttable(cells) else 1 for n, cells in zip(node.shape, grid, strict=True)]
+
+    def make() -> WorkGrid:
+        cuts = [_cut(n, c, s) for n, c, s in zip(node.shape, grid, sizes, strict=True)]
+        return WorkGrid(cuts, origin)
+
+    whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
+    if node.nbytes <= target and cost(whole.box_at((0,) * node.ndim)) <= target:
+        return whole
+    _shrink(sizes, grid, lambda: cost(make().middle()), target)
+    _grow(sizes, node.shape, grid, lambda: cost(make().middle()), target)
+    return make()
+
+
+def _cuttable(cells: DimGrid | None) -> bool:
+    return cells is None or cells.free
+
+
+def _shrink(
+    sizes: list[int], grid: tuple[DimGrid | None, ...], cost: Callable[[], int], target: int
+) -> None:
+    """Halve free dims, outermost first, until a block is small enough."""
+    for d, cells in enumerate(grid):
+        if not _cuttable(cells):
+            continue
+        while sizes[d] > 1:
+            moved = cost()
+            if moved <= target:
+                return
+            sizes[d] = max(1, min(-(-sizes[d] // 2), -(-sizes[d] * target // moved)))
+
+
+def _grow(
+    sizes: list[int],
+    shape: tuple[int, ...],
+    grid: tuple[DimGrid | None, ...],
+    cost: Callable[[], int],
+    target: int,
+) -> None:
+    """Group cells, innermost dim first, while a block stays below the target."""
+    for d in reversed(range(len(sizes))):
+        cells = grid[d]
+        if cells is None or cells.free:
+            continue
+        limit = cells.count if cells.edges is None else len(cells.edges)
+        while sizes[d] < limit:
+            before = sizes[d]
+            sizes[d] = min(limit, before * 2)
+            if cost() > target:
+                sizes[d] = before
+                return
+
+
+def _cut(extent: int, cells: DimGrid | None, group: int) -> _Cut:
+    """Blocks of ``group`` cells (of ``group`` elements where there are none to respect)."""
+    if cells is None or cells.free:
+        return _Cut(extent, group)
+    step = abs(cells.step)
+    if cells.edges is None and (step >= cells.chunk or cells.chunk % step == 0):
+        size = max(1, cells.chunk // step)
+        first = cells._next_edge(0)
+        return _Cut(extent, size * group, first if first % size else 0)
+    if cells.edges is None and cells.count > _MANY_EDGES:
+        return _Cut(extent, cells.nominal * group)
+    edges = cells.edges_between(0, extent)
+    return _Cut(extent, 1, edges=[*edges[:-1:group], edges[-1]])

@@ -1,0 +1,147 @@
+"""From the stored bytes of one chunk to its values in the destination.
+
+A ``ChunkDecoder`` is a chain of byte decoders and a memory layout (dtype with byte order, and the
+order in which the axes were stored). The last byte decoder writes straight into the destination
+when the destination is one whole chunk in exactly that layout; otherwise it writes into the
+thread's scratch, and one strided assignment turns, swaps and crops the values in the same pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lazytensor.errors import ChunkDecodeError
+from lazytensor.io.codec.bytecodec import ByteCodec
+from lazytensor.io.scratch import STAGE_A, STAGE_B, Scratch
+from lazytensor.io.store import Buffer
+
+__all__ = ["MOST_CHUNK_BYTES", "ByteChain", "ChunkDecoder"]
+
+MOST_CHUNK_BYTES = 1 << 40
+"""A chunk that claims to decode to more is refused before anything is allocated."""
+
+_SLOTS = (STAGE_A, STAGE_B)
+
+
+class ByteChain:
+    """Byte decoders in the order of decoding, the last of which must yield a known size."""
+
+    __slots__ = ("codecs",)
+
+    def __init__(self, codecs: tuple[ByteCodec, ...]) -> None:
+        self.codecs = codecs
+
+    def decode(self, data: Buffer, size: int, out: memoryview | None, scratch: Scratch) -> Buffer:
+        """Decode to exactly ``size`` bytes, in ``out`` if given; ``ChunkDecodeError``."""
+        codecs = self.codecs
+        for at in range(len(codecs) - 1):
+            most = size
+            for later in codecs[at + 1 :]:
+                most = later.encoded_bound(most)
+            data = codecs[at].decode_bounded(data, most, scratch, _SLOTS[at & 1])
+        if codecs:
+            return codecs[-1].decode(data, size, out, scratch, _SLOTS[~len(codecs) & 1])
+        if len(data) != size:
+            raise ChunkDecodeError(f"expected {size} bytes, found {len(data)}")
+        if out is None:
+            return data
+        out[:] = data
+        return out
+
+    def decode_all(self, data: Buffer, most: int) -> Buffer:
+        """Decode to as many bytes as there are, at most ``most``, in memory of its own."""
+        scratch = Scratch()
+        for at, codec in enumerate(self.codecs):
+            bound = most
+            for later in reversed(self.codecs[at + 1 :]):
+                bound = later.encoded_bound(bound)
+            data = codec.decode_bounded(data, bound, scratch, _SLOTS[at & 1])
+        return data
+
+
+class ChunkDecoder:
+    """The encoding of chunks of one shape.
+
+    ``shape``: of a chunk, in the array's axes. ``dtype``: of the values. ``stored``: dtype as
+    stored (byte order). ``axes``: stored axis ``i`` is the array's axis ``axes[i]``.
+    """
+
+    __slots__ = (
+        "axes",
+        "chain",
+        "dtype",
+        "identity",
+        "is_bool",
+        "nbytes",
+        "raw",
+        "shape",
+        "stored",
+        "stored_shape",
+        "to_array",
+    )
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        stored: np.dtype,
+        axes: tuple[int, ...],
+        chain: ByteChain,
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.stored = stored
+        self.axes = axes
+        self.chain = chain
+        self.stored_shape = tuple(shape[a] for a in axes)
+        self.to_array = tuple(int(a) for a in np.argsort(axes))
+        self.identity = axes == tuple(range(len(shape)))
+        self.is_bool = dtype == np.bool_
+        nbytes = dtype.itemsize
+        for extent in shape:
+            nbytes *= extent
+        self.nbytes = nbytes
+        self.raw = not chain.codecs
+
+    def target(self, place: np.ndarray) -> memoryview | None:
+        """The bytes of ``place`` if a whole chunk can be decoded straight into it, else None."""
+        if self.stored is not self.dtype or place.shape != self.shape or self.is_bool:
+            return None
+        turned = place if self.identity else place.transpose(self.axes)
+        if not turned.flags.c_contiguous:
+            return None
+        return turned.reshape(-1).view(np.uint8).data
+
+    def check_size(self) -> None:
+        """``ChunkDecodeError`` if a chunk claims an absurd size."""
+        if self.nbytes > MOST_CHUNK_BYTES:
+            raise ChunkDecodeError(
+                f"chunks of shape {self.shape} and {self.dtype} have {self.nbytes} bytes; "
+                f"at most {MOST_CHUNK_BYTES} are decoded"
+            )
+
+    def decode_into(
+        self,
+        data: Buffer,
+        where: tuple[slice, ...],
+        place: np.ndarray,
+        scratch: Scratch,
+    ) -> None:
+        """Put the part ``where`` of the chunk encoded in ``data`` into ``place``."""
+        self.check_size()
+        target = self.target(place)
+        values = self.chain.decode(data, self.nbytes, target, scratch)
+        if target is None:
+            self.assign(values, where, place)
+
+    def assign(self, values: Buffer, where: tuple[slice, ...], place: np.ndarray) -> None:
+        """Put the part ``where`` of decoded bytes into ``place``."""
+        if self.is_bool:
+            # Any non-zero byte is True; a bool array must hold nothing but 0 and 1.
+            flags = np.frombuffer(values, np.uint8).reshape(self.stored_shape)
+            np.not_equal(flags.transpose(self.to_array)[where], 0, out=place)
+            return
+        chunk = np.frombuffer(values, self.stored).reshape(self.stored_shape)
+        if not self.identity:
+            chunk = chunk.transpose(self.to_array)
+        place[...] = chunk if place.shape == self.shape else chunk[where]

@@ -1,0 +1,192 @@
+"""The byte store: what a format driver may ask of the place where files lie.
+
+A store maps keys (``"a/b/c/0/1"``) to immutable objects. The calls are synchronous and few, so
+that one chunk of a local array costs an ``open``, an ``fstat``, a ``pread`` and a ``close``, and
+nothing else. Reading parts of one object goes through a handle (``Store.open``): all parts then
+come from the same file, also while somebody replaces it under its name, and their offsets can be
+checked against its size.
+
+A key that names nothing is an answer (None), not an error: in zarr a missing chunk is a value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import ClassVar
+
+from lazytensor.errors import SourceError
+from lazytensor.io.scratch import Scratch
+
+__all__ = [
+    "Buffer",
+    "MemoryObject",
+    "Store",
+    "StoredObject",
+    "check_key",
+    "join_key",
+    "merge_ranges",
+]
+
+Buffer = bytes | bytearray | memoryview
+
+
+def check_key(key: str) -> str:
+    """The key itself; ``SourceError`` if it could lead out of the store's root.
+
+    >>> check_key("a/c/0/1")
+    'a/c/0/1'
+    """
+    suspicious = ".." in key or "\0" in key or "\\" in key or key.startswith("/")
+    if suspicious and ("\0" in key or "\\" in key or key.startswith("/") or ".." in key.split("/")):
+        raise SourceError(
+            f"key {key!r} is not allowed: keys are relative, use '/' and never contain '..'"
+        )
+    return key
+
+
+def join_key(*parts: str) -> str:
+    """Parts joined by ``/``, empty parts and surplus slashes left out.
+
+    >>> join_key("", "a/", "/b", "zarr.json")
+    'a/b/zarr.json'
+    """
+    return check_key("/".join(s for part in parts for s in part.split("/") if s))
+
+
+def merge_ranges(
+    ranges: Iterable[tuple[int, int]], gap: int, limit: int
+) -> list[tuple[int, int, list[int]]]:
+    """Group half-open byte ranges that lie at most ``gap`` bytes apart.
+
+    Returns ``(start, end, members)`` with the positions of the members in ``ranges``; no group is
+    longer than ``limit`` bytes unless a single range is. Ranges may overlap and repeat.
+
+    >>> merge_ranges([(8, 12), (0, 4), (90, 95)], gap=10, limit=100)
+    [(0, 12, [1, 0]), (90, 95, [2])]
+    """
+    ordered = sorted((start, end, at) for at, (start, end) in enumerate(ranges))
+    groups: list[tuple[int, int, list[int]]] = []
+    for start, end, at in ordered:
+        if groups:
+            lo, hi, members = groups[-1]
+            if start - hi <= gap and max(hi, end) - lo <= limit:
+                members.append(at)
+                groups[-1] = (lo, max(hi, end), members)
+                continue
+        groups.append((start, end, [at]))
+    return groups
+
+
+class StoredObject(ABC):
+    """One object, opened: every read sees the same content. Use as a context manager.
+
+    ``size`` is its length in bytes; ``token`` changes when the content does (None: cannot tell).
+    """
+
+    size: int
+    token: Hashable | None
+
+    @abstractmethod
+    def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
+        """Exactly ``nbytes`` bytes from ``start``, in the thread's scratch if one is given.
+
+        Raises ``SourceError`` when the object ends earlier.
+        """
+
+    def read_many(
+        self, ranges: Sequence[tuple[int, int]], scratch: Scratch | None = None
+    ) -> Iterator[Buffer]:
+        """The bytes of each half-open range; a buffer is valid until the next one is asked for."""
+        return (self.read(start, end - start, scratch) for start, end in ranges)
+
+    def close(self) -> None:
+        """Give back what the handle holds."""
+        return
+
+    def __enter__(self) -> StoredObject:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class MemoryObject(StoredObject):
+    """An object whose bytes are in memory.
+
+    >>> bytes(MemoryObject(b"0123456789").read(2, 3))
+    b'234'
+    """
+
+    __slots__ = ("_data", "size", "token")
+
+    def __init__(self, data: Buffer, token: Hashable | None = None) -> None:
+        self._data = memoryview(data)
+        self.size = len(self._data)
+        self.token = token
+
+    def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
+        """A view of the bytes."""
+        if start < 0 or nbytes < 0 or start + nbytes > self.size:
+            raise SourceError(f"bytes [{start}, {start + nbytes}) of {self.size} do not exist")
+        return self._data[start : start + nbytes]
+
+
+class Store(ABC):
+    """Keys to objects. Implementations are immutable, thread-safe and survive a fork.
+
+    ``name``: what people call it, for messages. ``uri``: reopens it, None if nothing can.
+    ``identity``: equal for stores that hold the same objects. ``batch``: how many objects to ask
+    for at once (1: asking for more brings nothing). ``gap``, ``merge_limit``: byte ranges of one
+    object that lie at most ``gap`` apart are read as one, up to ``merge_limit`` bytes.
+    """
+
+    name: str
+    uri: str | None
+    identity: Hashable
+    batch: ClassVar[int] = 1
+    gap: ClassVar[int] = 16 << 10
+    merge_limit: ClassVar[int] = 1 << 20
+
+    @abstractmethod
+    def get(self, key: str, scratch: Scratch | None = None) -> Buffer | None:
+        """The whole object (in the thread's scratch if one is given), or None."""
+
+    def get_into(self, key: str, out: memoryview) -> int | None:
+        """Fill ``out`` with the object and return its size, or None if there is none.
+
+        When the size is not ``len(out)``, ``out`` is left as it was.
+        """
+        data = self.get(key)
+        if data is None:
+            return None
+        if len(data) == len(out):
+            out[:] = data
+        return len(data)
+
+    def get_many(self, keys: Sequence[str]) -> list[Buffer | None]:
+        """The whole objects, asked for together."""
+        return [self.get(key) for key in keys]
+
+    @abstractmethod
+    def open(self, key: str) -> StoredObject | None:
+        """A handle for reading parts of one object, or None."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Length in bytes, or None."""
+
+    def token(self, key: str) -> Hashable | None:
+        """A value that changes when the object does; None if there is none or nobody can tell."""
+        return None
+
+    @abstractmethod
+    def children(self, prefix: str) -> list[str]:
+        """Names one level below ``prefix`` under which further keys exist, sorted."""
+
+    @abstractmethod
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Every key below ``prefix`` with the size of its object, in no particular order."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"

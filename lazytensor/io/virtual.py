@@ -1,0 +1,163 @@
+"""Sources whose values a user's function makes (``lt.virtual_chunked``).
+
+The function is called from worker threads with exactly the boxes that a plan needs, so an array of
+10^15 elements costs what is read of it. What it gets is always the same, whatever the engine: a
+zeroed, writable, C-contiguous array, and a domain in coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from lazytensor.errors import SerializationError, SourceError
+from lazytensor.io.one_at_a_time import OneAtATime
+from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.guard import reading
+from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.spec import make_spec
+
+__all__ = ["ReaderRuntimeError", "VirtualSource", "function_name", "reader_error"]
+
+Reader = Callable[[IndexDomain, np.ndarray], Any]
+
+
+class ReaderRuntimeError(SourceError, RuntimeError):
+    """A reader raised a ``RuntimeError``, for example because it tried to collect."""
+
+
+def function_name(function: Any) -> str:
+    """What a function is called in messages: ``"module.name"``, or its ``repr``.
+
+    >>> function_name(len)
+    'builtins.len'
+    """
+    name = getattr(function, "__qualname__", None)
+    return f"{function.__module__}.{name}" if name else repr(function)
+
+
+def reader_error(what: str, domain: IndexDomain, error: Exception) -> SourceError:
+    """The error that a user sees when user code that reads ``domain`` raised ``error``."""
+    kind = ReaderRuntimeError if isinstance(error, RuntimeError) else SourceError
+    return kind(f"{what} failed for {domain}: {type(error).__name__}: {error}")
+
+
+class VirtualSource:
+    """A tensor whose boxes are filled by ``read(domain, out)``.
+
+    Arguments as ``lt.virtual_chunked``. Raises ``ShapeError``, ``DTypeError`` and
+    ``DimensionError`` as ``make_spec``.
+
+    >>> def read(domain, out):
+    ...     out[...] = np.arange(*domain[0].interval) if False else domain.origin[0]
+    >>> source = VirtualSource(read, (10,), np.dtype("i4"))
+    >>> out = np.empty(3, "i4"); source.read_into(((4, 7),), out); out
+    array([4, 4, 4], dtype=int32)
+    """
+
+    __slots__ = ("_arguments", "_labels", "_read", "_turns", "key", "spec")
+
+    def __init__(
+        self,
+        read: Reader,
+        shape: Sequence[int],
+        dtype: np.dtype,
+        *,
+        chunks: Sequence[int | Sequence[int]] | None = None,
+        dims: Sequence[str | None] | None = None,
+        origin: Sequence[int] | None = None,
+        concurrent: bool = True,
+    ) -> None:
+        if not callable(read):
+            raise TypeError(f"read must be a function read(domain, out), not {read!r}")
+        self.spec = make_spec(shape, dtype, dims=dims, origin=origin, chunks=chunks)
+        self._labels = self.spec.domain.labels
+        self._read = read
+        self._turns: AbstractContextManager[None] = nullcontext() if concurrent else OneAtATime()
+        self._arguments = (tuple(shape), dtype, chunks, dims, origin, concurrent)
+        domain = self.spec.domain
+        self.key: Hashable = (
+            "virtual",
+            id(read),
+            domain.shape,
+            dtype,
+            None if chunks is None else repr(tuple(chunks)),
+            domain.labels,
+            domain.inclusive_min,
+            concurrent,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The key holds an id, which means nothing in another process.
+        return _restore, (self._read, *self._arguments)
+
+    @property
+    def label(self) -> str:
+        """``"virtual <function>"``."""
+        return f"virtual {function_name(self._read)}"
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Nothing is stored."""
+        return {}
+
+    @property
+    def storage(self) -> Storage | None:
+        """None: not a file."""
+        return None
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """None: nothing is in memory."""
+        return None
+
+    def read_into(self, box: Box, out: np.ndarray) -> None:
+        """Let the function fill ``out``; its exception is wrapped in a ``SourceError``."""
+        domain = IndexDomain._make(
+            tuple(lo for lo, _ in box), tuple(hi for _, hi in box), self._labels
+        )
+        whole = out.flags.c_contiguous
+        target = out if whole else np.empty(out.shape, out.dtype)
+        target[...] = np.zeros((), out.dtype)
+        try:
+            with self._turns, reading():
+                returned = self._read(domain, target)
+        except Exception as error:
+            raise reader_error(self.label, domain, error) from error
+        if isinstance(returned, np.ndarray) and not np.may_share_memory(returned, target):
+            raise SourceError(
+                f"{self.label} returned an array for {domain}; it must write into its second "
+                f"argument, as in out[...] = values"
+            )
+        if not whole:
+            out[...] = target
+
+    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
+        """Nothing is stored."""
+        return UnitSize(len(cells), 0, 0)
+
+    def check(self) -> None:
+        """There is no metadata that could change."""
+
+    def to_json(self) -> dict[str, Any]:
+        """``SerializationError``: a function is not data."""
+        raise SerializationError(
+            f"{self.label}: a tensor made by a function cannot be written down; sink it to a file"
+        )
+
+
+def _restore(
+    read: Reader,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    chunks: Any,
+    dims: Any,
+    origin: Any,
+    concurrent: bool,
+) -> VirtualSource:
+    return VirtualSource(
+        read, shape, dtype, chunks=chunks, dims=dims, origin=origin, concurrent=concurrent
+    )

@@ -1,0 +1,69 @@
+"""The index of a shard: where each inner chunk lies in the object.
+
+Read once per content of the object: a cache keyed by what changes with the content (inode, time
+and size, or an ETag) makes the next read of the same shard one request shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from math import prod
+
+import numpy as np
+
+from lazytensor.errors import ChunkDecodeError
+from lazytensor.io.cache import ArrayCache
+from lazytensor.io.codec.pipeline import ByteChain
+from lazytensor.io.scratch import Scratch
+from lazytensor.io.store import StoredObject
+from lazytensor.plan.counters import count
+
+__all__ = ["ABSENT", "ShardIndex"]
+
+ABSENT = (1 << 64) - 1
+"""Offset and size of an inner chunk that is not stored."""
+
+_CACHE = ArrayCache(64 << 20)
+
+
+class ShardIndex:
+    """How the index of a shard is stored.
+
+    ``counts``: inner chunks per dimension. ``dtype``: 64-bit unsigned, in the byte order stored.
+    ``chain``: decoders of the index bytes. ``at_start``: it stands before the chunks, not after.
+    """
+
+    __slots__ = ("at_start", "chain", "counts", "dtype", "nbytes", "stored_nbytes")
+
+    def __init__(
+        self, counts: tuple[int, ...], dtype: np.dtype, chain: ByteChain, *, at_start: bool
+    ) -> None:
+        self.counts = counts
+        self.dtype = dtype
+        self.chain = chain
+        self.at_start = at_start
+        self.nbytes = 16 * prod(counts)
+        self.stored_nbytes = self.nbytes + 4 * len(chain.codecs)
+
+    def read(self, shard: StoredObject, key: Hashable, scratch: Scratch) -> np.ndarray:
+        """Offsets and sizes, ``uint64`` of shape ``(*counts, 2)``, read only.
+
+        ``key`` identifies the shard for the cache. Raises ``ChunkDecodeError`` or
+        ``ChecksumError``; nothing is allocated before the object is known to be long enough.
+        """
+        cache_key = None if shard.token is None else (key, shard.token, self.stored_nbytes)
+        if cache_key is not None and (kept := _CACHE.get(cache_key)) is not None:
+            return kept
+        start = 0 if self.at_start else shard.size - self.stored_nbytes
+        if shard.size < self.stored_nbytes:
+            raise ChunkDecodeError(
+                f"shard: expected an index of {self.stored_nbytes} bytes, found {shard.size} bytes"
+            )
+        stored = shard.read(start, self.stored_nbytes, scratch)
+        count("bytes_read", self.stored_nbytes)
+        decoded = self.chain.decode(stored, self.nbytes, None, scratch)
+        index = np.frombuffer(decoded, self.dtype).reshape(*self.counts, 2).astype(np.uint64)
+        index.flags.writeable = False
+        if cache_key is not None:
+            _CACHE.put(cache_key, index)
+        return index

@@ -1,0 +1,142 @@
+"""How the domains of several operands meet.
+
+Elementwise operations, ``stack`` and ``concat`` pair *positions*; what they keep of the operands'
+coordinates and names is decided here, dimension by dimension, in one place: operands that
+broadcast along a dimension, or whose bounds are implicit (in-memory operands, new axes), have no
+opinion; if the others agree on the interval it is kept, otherwise counting starts at 0. An empty
+name yields to a name; two different names on one dimension are an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lazytensor.errors import DimensionError, ShapeError
+from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.index import IndexTransform, OutputIndexMap
+
+__all__ = ["alignment", "describe_shape", "hull_domain", "merge_domains", "merge_labels"]
+
+
+def describe_shape(domain: IndexDomain) -> str:
+    """``(y: 4, 3)``: extents with names where there are any."""
+    parts = (
+        f"{name}: {n}" if name else str(n)
+        for name, n in zip(domain.labels, domain.shape, strict=True)
+    )
+    return f"({', '.join(parts)})"
+
+
+def merge_domains(domains: Sequence[IndexDomain]) -> IndexDomain:
+    """Domain of the result of broadcasting tensors of these domains against each other.
+
+    Raises ``ShapeError`` when extents differ and neither is 1 (Array API standard, section
+    "Broadcasting"), ``DimensionError`` when names differ.
+    """
+    first = domains[0]
+    for other in domains[1:]:
+        if other is not first and other != first:
+            break
+    else:
+        if not any(first.implicit_lower_bounds):
+            return first
+    rank = max(domain.rank for domain in domains)
+    lo: list[int] = []
+    hi: list[int] = []
+    labels: list[str] = []
+    for d in range(-rank, 0):
+        a, b, name = _merge_dim([domain for domain in domains if domain.rank >= -d], d, domains)
+        lo.append(a)
+        hi.append(b)
+        labels.append(name)
+    return IndexDomain._make(tuple(lo), tuple(hi), tuple(labels))
+
+
+def _merge_dim(
+    having: Sequence[IndexDomain], d: int, all_domains: Sequence[IndexDomain]
+) -> tuple[int, int, str]:
+    extent = 1
+    name = ""
+    for domain in having:
+        n = domain.shape[d]
+        if n != 1 and extent not in (1, n):
+            raise _broadcast_error(all_domains, d)
+        if n != 1:
+            extent = n
+        label = domain.labels[d]
+        if label and name and label != name:
+            raise DimensionError(
+                f"dimension {d} is named {name!r} by one operand and {label!r} by another; "
+                f"rename one of them with .label[...]"
+            )
+        name = name or label
+    origins = {
+        domain.inclusive_min[d]
+        for domain in having
+        if domain.shape[d] == extent and not domain.implicit_lower_bounds[d]
+    }
+    lo = origins.pop() if len(origins) == 1 else 0
+    return lo, lo + extent, name
+
+
+def _broadcast_error(domains: Sequence[IndexDomain], d: int) -> ShapeError:
+    shapes = " with ".join(describe_shape(domain) for domain in domains)
+    extents = [domain.shape[d] for domain in domains if domain.rank >= -d]
+    name = next((x.labels[d] for x in domains if x.rank >= -d and x.labels[d]), "")
+    where = f"dim {name!r}" if name else f"axis {d}"
+    clash = " != ".join(str(n) for n in dict.fromkeys(extents) if n != 1)
+    return ShapeError(f"cannot broadcast {shapes} on {where}: {clash}")
+
+
+def merge_labels(domains: Sequence[IndexDomain]) -> tuple[str, ...]:
+    """Names of same-rank domains; ``""`` yields, a conflict is a ``DimensionError``."""
+    out = list(domains[0].labels)
+    for domain in domains[1:]:
+        if domain.labels == domains[0].labels:
+            continue
+        for d, label in enumerate(domain.labels):
+            if label and out[d] and label != out[d]:
+                raise DimensionError(
+                    f"dimension {d} is named {out[d]!r} in one layer and {label!r} in another; "
+                    f"rename one of them with .label[...]"
+                )
+            out[d] = out[d] or label
+    twice = [name for name in out if name and out.count(name) > 1]
+    if twice:
+        raise DimensionError(f"the name {twice[0]!r} would stand on two dimensions")
+    return tuple(out)
+
+
+def hull_domain(domains: Sequence[IndexDomain]) -> IndexDomain:
+    """Smallest domain that holds all of the given ones (same rank), names merged.
+
+    Raises ``ShapeError`` when ranks differ, ``DimensionError`` when names do.
+    """
+    rank = domains[0].rank
+    for i, domain in enumerate(domains):
+        if domain.rank != rank:
+            raise ShapeError(
+                f"layer {i} has {domain.rank} dimensions {describe_shape(domain)}, "
+                f"layer 0 has {rank} {describe_shape(domains[0])}"
+            )
+    labels = merge_labels(domains)
+    lo = tuple(min(column) for column in zip(*(x.inclusive_min for x in domains), strict=True))
+    hi = tuple(max(column) for column in zip(*(x.exclusive_max for x in domains), strict=True))
+    return IndexDomain._make(lo, hi, labels)
+
+
+def alignment(result: IndexDomain, operand: IndexDomain) -> IndexTransform | None:
+    """Transform from the result's domain to a broadcast operand's, None for the identity."""
+    if operand.shape == result.shape and operand.inclusive_min == result.inclusive_min:
+        return None
+    skip = result.rank - operand.rank
+    maps = []
+    for d in range(operand.rank):
+        lo = operand.inclusive_min[d]
+        if operand.shape[d] == 1 and result.shape[skip + d] != 1:
+            maps.append(OutputIndexMap(offset=lo))
+        else:
+            maps.append(
+                OutputIndexMap(input_dimension=skip + d, offset=lo - result.inclusive_min[skip + d])
+            )
+    return IndexTransform._make(result, tuple(maps))

@@ -1,0 +1,111 @@
+"""Arrays that already are in memory, as sources.
+
+They live in ``plan`` because any operand may be one: building a plan must be able to hold an array
+without knowing of files. The array is aliased, never copied; what it holds when the plan runs is
+what is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazytensor.errors import DTypeError, SerializationError
+from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.nodes import Scan
+from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.spec import TensorSpec, make_spec
+
+__all__ = ["MemorySource", "array_node"]
+
+
+class MemorySource:
+    """A NumPy array as a source; ``firm=False`` makes its bounds implicit (no opinion)."""
+
+    __slots__ = ("array", "cut", "firm", "key", "spec")
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        *,
+        chunks: Sequence[int | Sequence[int]] | None = None,
+        dims: Sequence[str | None] | None = None,
+        firm: bool = True,
+    ) -> None:
+        if array.dtype.hasobject and array.dtype.kind != "T":
+            raise DTypeError(
+                f"arrays of dtype {array.dtype} hold Python objects; convert to a numeric, "
+                f"string or structured dtype first"
+            )
+        if array.dtype.kind in "US" and array.dtype.itemsize == 0:
+            raise DTypeError(f"dtype {array.dtype} has no size")
+        spec = make_spec(array.shape, array.dtype, dims=dims, chunks=chunks)
+        self.array: np.ndarray | None = array
+        self.spec = spec if firm else _without_opinion(spec)
+        self.cut = None if chunks is None else tuple(_plain(c) for c in chunks)
+        self.firm = firm
+        self.key: Hashable = ("memory", id(array), self.cut, spec.dims, firm)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The key holds an id, which means nothing in another process.
+        return _restore, (self.array, self.cut, self.spec.dims, self.firm)
+
+    @property
+    def label(self) -> str:
+        """``"array"``: what plans print."""
+        return "array"
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Nothing is stored with an array in memory."""
+        return {}
+
+    @property
+    def storage(self) -> Storage | None:
+        """None: not a file."""
+        return None
+
+    @property
+    def levels(self) -> tuple[Any, ...]:
+        """No pyramid."""
+        return ()
+
+    def read_into(self, box: Box, out: np.ndarray) -> None:
+        """Copy the box out of the array."""
+        assert self.array is not None
+        out[...] = self.array[tuple(slice(lo, hi) for lo, hi in box)]
+
+    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
+        """Nothing is stored."""
+        return UnitSize(len(cells), 0, 0)
+
+    def check(self) -> None:
+        """An array in memory has no metadata that could change."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Refused here: the serialiser writes arrays itself, within its size limit."""
+        raise SerializationError("an array in memory has no location to refer to")
+
+
+def _plain(chunk: int | Sequence[int]) -> int | tuple[int, ...]:
+    return int(chunk) if isinstance(chunk, (int, np.integer)) else tuple(int(c) for c in chunk)
+
+
+def _restore(array: np.ndarray, chunks: Any, dims: tuple[str, ...], firm: bool) -> MemorySource:
+    return MemorySource(array, chunks=chunks, dims=dims, firm=firm)
+
+
+def _without_opinion(spec: TensorSpec) -> TensorSpec:
+    domain = spec.domain
+    flags = (True,) * domain.rank
+    loose = IndexDomain._make(
+        domain.inclusive_min, domain.exclusive_max, domain.labels, flags, flags
+    )
+    return TensorSpec(loose, spec.dtype, spec.axes, spec.grid)
+
+
+def array_node(array: np.ndarray, *, firm: bool = False) -> Scan:
+    """Plan node of an in-memory operand; by default it has no opinion on coordinates."""
+    return Scan(MemorySource(array, firm=firm))

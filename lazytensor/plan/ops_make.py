@@ -1,0 +1,274 @@
+"""Rows of a common make, and the evaluations that are not one ufunc call.
+
+The table in ``ops_elementwise`` states operations; here is what many of its rows share: the
+phrases of messages and documentation, short constructors for rows of one family, and the NumPy
+evaluation of the few operations that NumPy does not spell as a ufunc.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazytensor.errors import DTypeError
+from lazytensor.plan.op import Compute, Op
+from lazytensor.plan.promote import Loop, by_ufunc, keeping_integers
+
+__all__ = [
+    "ANY",
+    "BITS",
+    "FLOATING",
+    "FLOATS",
+    "INTEGERS",
+    "KEPT",
+    "NUMBERS",
+    "PROMOTED",
+    "REAL",
+    "REAL_FLOATS",
+    "TRUTH",
+    "binary_row",
+    "bitwise_row",
+    "compare_row",
+    "compute_by",
+    "compute_clip",
+    "compute_imag",
+    "compute_power",
+    "compute_real",
+    "compute_reciprocal",
+    "compute_round",
+    "compute_where",
+    "curve_row",
+    "logical_row",
+    "refuse_power",
+    "rounding_row",
+    "shift_row",
+    "test_row",
+    "unary_row",
+]
+
+Arrays = tuple[np.ndarray, ...]
+
+# What an operation takes, in the words of its error message and documentation.
+NUMBERS = "numbers"
+REAL = "real numbers"
+FLOATS = "floats (integers are converted)"
+REAL_FLOATS = "real floats (integers are converted)"
+BITS = "integers or bools of a common dtype"
+INTEGERS = "integers of a common dtype"
+ANY = "operands that promote to a common dtype"
+
+PROMOTED = "The dtype is the promoted dtype of the operands; Python scalars do not raise it."
+FLOATING = "The dtype is the promoted floating-point dtype; integers give NumPy's float for them."
+KEPT = "The dtype is that of ``x``."
+TRUTH = "The dtype is bool."
+
+
+# Evaluation on whole arrays: ufuncs do it themselves, the others are below.
+
+
+def compute_by(ufunc: np.ufunc) -> Compute:
+    """The ufunc itself, on operands as they are: it casts them in cache-sized pieces."""
+
+    def compute(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+        result: np.ndarray = ufunc(*arrays, out=out)
+        return result
+
+    return compute
+
+
+def _store(values: np.ndarray, loop: Loop, out: np.ndarray | None) -> np.ndarray:
+    """Values as an array that owns its memory, or in ``out``."""
+    if out is None:
+        return np.array(values, loop.result)
+    out[...] = values
+    return out
+
+
+def compute_power(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """NumPy's power, with a typed error where integers have no integer power."""
+    base, exponent = arrays
+    try:
+        result: np.ndarray = np.power(base, exponent, out=out)
+    except ValueError as error:
+        if "negative integer" not in str(error):
+            raise
+        raise _no_integer_power(loop) from None
+    return result
+
+
+def refuse_power(position: int, value: complex, loop: Loop) -> None:
+    """Refuse a negative integer constant as the power of an integer."""
+    if position == 1 and loop.result.kind in "iu" and isinstance(value, int) and value < 0:
+        raise _no_integer_power(loop)
+
+
+def _no_integer_power(loop: Loop) -> DTypeError:
+    return DTypeError(
+        f"pow of {loop.result} by a negative integer is not an integer: cast the base to a float "
+        "first"
+    )
+
+
+def compute_round(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """Halves to even; integers and bools are copied."""
+    (x,) = arrays
+    if loop.operands[0] == loop.result and loop in _WHOLE:
+        return _store(x, loop, out)
+    result: np.ndarray = np.rint(x, out=out)
+    return result
+
+
+_WHOLE = {Loop((np.dtype(code),), np.dtype(code)) for code in ("?", *np.typecodes["AllInteger"])}
+
+
+def compute_reciprocal(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """Of integers: 1 // x towards zero, and 0 for 0 (C leaves that one undefined)."""
+    (x,) = arrays
+    if loop.result.kind not in "iu":
+        result: np.ndarray = np.reciprocal(x, out=out)
+        return result
+    one = np.abs(x.astype(loop.result, copy=False)) == 1
+    return _store(np.where(one, x, 0), loop, out)
+
+
+def compute_real(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """Copy of the real part; of real numbers, of themselves."""
+    return _store(arrays[0].real, loop, out)
+
+
+def compute_imag(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """Copy of the imaginary part, or zeros."""
+    x = arrays[0]
+    return _store(x.imag if x.dtype.kind == "c" else np.zeros(x.shape, x.dtype), loop, out)
+
+
+def compute_clip(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """``numpy.clip`` in the promoted dtype, bounds included."""
+    x, lo, hi = (array.astype(loop.result, copy=False) for array in arrays)
+    if loop.result.kind == "V":
+        # The formats of ml_dtypes have minimum and maximum, but no clip of their own.
+        return _store(np.minimum(np.maximum(x, lo), hi), loop, out)
+    result: np.ndarray = np.clip(x, lo, hi, out=out)
+    return result
+
+
+def compute_where(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
+    """``numpy.where`` in the promoted dtype, any condition taken as bool."""
+    condition, x1, x2 = arrays
+    chosen = np.where(
+        condition.astype(np.bool_, copy=False),
+        x1.astype(loop.result, copy=False),
+        x2.astype(loop.result, copy=False),
+    )
+    return chosen if out is None else _store(chosen, loop, out)
+
+
+# Rows of a common make.
+
+
+def unary_row(name: str, ufunc: np.ufunc, expr: str | None = "", **row: Any) -> Op:
+    """One operand; compiled as the NumPy function of that name unless ``expr`` says otherwise."""
+    row.setdefault("resolver", by_ufunc(ufunc))
+    row.setdefault("compute", compute_by(ufunc))
+    source = f"np.{ufunc.__name__}({{0}})" if expr == "" else expr
+    return Op(name=name, parameters=("x",), ufunc=ufunc, expr=source, **row)
+
+
+def binary_row(name: str, ufunc: np.ufunc, expr: str | None = "", **row: Any) -> Op:
+    """Two operands that broadcast."""
+    row.setdefault("compute", compute_by(ufunc))
+    source = f"np.{ufunc.__name__}({{0}}, {{1}})" if expr == "" else expr
+    return Op(
+        name=name,
+        parameters=("x1", "x2"),
+        resolver=by_ufunc(ufunc),
+        ufunc=ufunc,
+        expr=source,
+        **row,
+    )
+
+
+def curve_row(name: str, ufunc: np.ufunc, doc: str, example: str, note: str = "", **row: Any) -> Op:
+    """A function of one float, real or complex, computed by the platform's mathematics."""
+    note = f"{FLOATING} {note}".strip()
+    return unary_row(name, ufunc, doc=doc, takes=FLOATS, note=note, example=(example,), **row)
+
+
+def compare_row(name: str, ufunc: np.ufunc, sign: str, dunder: str, **row: Any) -> Op:
+    """A comparison; integers of different signedness compare by value, complex real part first."""
+    note = f"{TRUTH} Integers compare by value whatever their dtypes; NaN compares unequal."
+    ordering = sign not in ("==", "!=")
+    return binary_row(
+        name,
+        ufunc,
+        f"{{0}} {sign} {{1}}",
+        exprs={"c": None} if ordering else {},
+        doc=f"Truth of ``x1 {sign} x2``, element by element.",
+        note=note,
+        takes=ANY,
+        dunder=dunder,
+        compares=True,
+        example=("[1, 2, 3]", "2"),
+        **row,
+    )
+
+
+def bitwise_row(name: str, ufunc: np.ufunc, sign: str, dunder: str, what: str) -> Op:
+    """A bitwise operation, on bools the logical one."""
+    return binary_row(
+        name,
+        ufunc,
+        f"{{0}} {sign} {{1}}",
+        doc=f"Bitwise {what} of ``x1`` and ``x2``; of bools the logical one.",
+        note=PROMOTED,
+        takes=BITS,
+        dunder=dunder,
+        example=("[12, 10]", "6"),
+    )
+
+
+def logical_row(name: str, ufunc: np.ufunc, expr: str, what: str) -> Op:
+    """A logical operation; every non-zero number, NaN too, counts as true."""
+    return binary_row(
+        name,
+        ufunc,
+        expr,
+        doc=f"Logical {what} of ``x1`` and ``x2``.",
+        note=f"{TRUTH} Numbers other than 0 count as true, NaN too.",
+        takes=ANY,
+        example=("[True, False]", "True"),
+    )
+
+
+def shift_row(name: str, ufunc: np.ufunc, dunder: str, doc: str, **row: Any) -> Op:
+    """A shift of integers of one dtype."""
+    return binary_row(name, ufunc, doc=doc, takes=INTEGERS, dunder=dunder, **row)
+
+
+def rounding_row(name: str, ufunc: np.ufunc, doc: str, **row: Any) -> Op:
+    """Rounding to whole numbers; integers and bools are whole already."""
+    row.setdefault("resolver", keeping_integers(ufunc))
+    return unary_row(
+        name,
+        ufunc,
+        exprs={"b": "{0}", "i": "{0}", "u": "{0}"},
+        doc=doc,
+        note=f"{KEPT} Integers are returned as they are.",
+        takes=REAL,
+        example=("[-1.5, 0.5, 2.5]",),
+        **row,
+    )
+
+
+def test_row(name: str, ufunc: np.ufunc, whole: str, doc: str) -> Op:
+    """A test of floats whose answer is the same for every integer."""
+    return unary_row(
+        name,
+        ufunc,
+        exprs={"b": whole, "i": whole, "u": whole},
+        doc=doc,
+        note=f"{TRUTH} A complex number passes as its parts do.",
+        takes=NUMBERS,
+        example=("[1.0, float('inf'), float('nan')]",),
+    )

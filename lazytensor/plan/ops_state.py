@@ -1,0 +1,343 @@
+"""Reductions as mergeable states: what makes them stream, exactly and independent of the blocks.
+
+A state is a tuple of arrays shaped like the block with the reduced axes kept as size 1. ``partial``
+makes one from a block, ``merge`` joins two, ``finish`` turns the last into values. Merging is
+accurate in any order that an engine can afford, a running merge too: integers are exact, float sums
+carry the rounding error of every merge along (Knuth's TwoSum), variances merge by Chan's formula.
+Sums inside a block are pairwise along every axis. So |error| <= 4 sqrt(n) eps sum|x| holds for
+every layout and cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lazytensor.plan.promote import is_extended
+
+__all__ = [
+    "ALL",
+    "ANY",
+    "ARGMAX",
+    "ARGMIN",
+    "COUNT",
+    "MAX",
+    "MEAN",
+    "MIN",
+    "PROD",
+    "STD",
+    "SUM",
+    "VAR",
+    "Algebra",
+    "Place",
+    "State",
+]
+
+State = tuple[np.ndarray, ...]
+Axes = tuple[int, ...]
+Params = Mapping[str, Any]
+
+_PAIRWISE = 128  # elements summed one after another before sums are paired, as NumPy does
+_INT64 = np.dtype(np.int64)
+_UINT64 = np.dtype(np.uint64)
+_FLOAT64 = np.dtype(np.float64)
+_COMPLEX128 = np.dtype(np.complex128)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a block lies: position of its first element, and extents of the whole array."""
+
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Algebra:
+    """How one reduction makes, merges and finishes states.
+
+    ``partial(block, axes, dtype, place)``: ``dtype`` is the result's. ``finish(state, dtype, count,
+    params)``: ``count`` is the number of elements that went into each result.
+    """
+
+    partial: Callable[[np.ndarray, Axes, np.dtype, Place], State]
+    merge: Callable[[State, State], State]
+    finish: Callable[[State, np.dtype, int, Params], np.ndarray]
+
+
+def _accumulator(dtype: np.dtype) -> np.dtype:
+    """Dtype to accumulate in, so that results of this dtype are right."""
+    if dtype.kind in "bi":
+        return _INT64
+    if dtype.kind == "u":
+        return _UINT64
+    if dtype.kind == "c":
+        return dtype if dtype.itemsize > 16 else _COMPLEX128
+    return dtype if dtype.kind == "f" and dtype.itemsize > 8 else _FLOAT64
+
+
+def _widened(block: np.ndarray) -> np.ndarray:
+    """Blocks of ml_dtypes formats as float32, which holds all of their values."""
+    return block.astype(np.float32) if is_extended(block.dtype) else block
+
+
+def _componentwise(f: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
+    """``f`` on real arrays; on real and imaginary parts apart, so that a NaN stays in its part."""
+    if values[0].dtype.kind != "c":
+        return f(*values)
+    out = np.empty(values[0].shape, values[0].dtype)
+    out.real = f(*(v.real for v in values))
+    out.imag = f(*(v.imag for v in values))
+    return out
+
+
+# Sums.
+
+
+def _total(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> np.ndarray:
+    """Sum over axes, kept as size 1, with an error that does not grow with the extents."""
+    exact = accumulator.kind in "iu" or block.dtype.itemsize < accumulator.itemsize
+    if exact:
+        wide = _widened(block)
+        return np.add.reduce(wide, axis=axes, dtype=accumulator, keepdims=True)
+    total = block.astype(accumulator, copy=False)
+    for axis in sorted(axes, reverse=True):
+        total = _pairwise(total, axis)
+    return total
+
+
+def _pairwise(values: np.ndarray, axis: int) -> np.ndarray:
+    """Sum along one axis in blocks, then of the blocks; NumPy pairs only along contiguous axes."""
+    extent = values.shape[axis]
+    if extent <= _PAIRWISE or values.strides[axis] == values.itemsize:
+        return np.add.reduce(values, axis=axis, keepdims=True)
+    blocks, rest = divmod(extent, _PAIRWISE)
+    head, tail = np.split(values, [blocks * _PAIRWISE], axis=axis)
+    # Splitting one axis in two never copies.
+    shape = (*values.shape[:axis], blocks, _PAIRWISE, *values.shape[axis + 1 :])
+    sums = np.add.reduce(head.reshape(shape), axis=axis + 1)
+    if rest:
+        last = np.add.reduce(tail, axis=axis, keepdims=True)
+        sums = np.concatenate([sums, last], axis=axis)
+    return _pairwise(sums, axis)
+
+
+def _sum_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, _place: Place) -> State:
+    accumulator = _accumulator(dtype)
+    if accumulator.kind in "iu":
+        cast = block if block.dtype.kind in "biu" else block.astype(dtype)
+        return (_total(cast, axes, accumulator),)
+    total = _total(block, axes, accumulator)
+    return total, np.zeros_like(total)
+
+
+def _sum_merge(a: State, b: State) -> State:
+    if len(a) == 1:
+        return (a[0] + b[0],)
+    total = a[0] + b[0]
+    shown = total - a[0]
+    lost = (a[0] - (total - shown)) + (b[0] - shown)
+    return total, a[1] + b[1] + lost
+
+
+def _sum_value(state: State) -> np.ndarray:
+    """The sum with what merging had rounded off; infinities and -0.0 stay themselves."""
+    if len(state) == 1:
+        return state[0]
+
+    def mend(total: np.ndarray, lost: np.ndarray) -> np.ndarray:
+        return np.where(np.isfinite(total) & (lost != 0), total + lost, total)
+
+    return _componentwise(mend, *state)
+
+
+def _sum_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> np.ndarray:
+    return _sum_value(state).astype(dtype, copy=False)
+
+
+def _mean_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place) -> State:
+    """Integers of up to 16 bits are summed exactly; they cannot overflow 64 bits."""
+    if block.dtype.kind in "biu" and block.dtype.itemsize <= 2:
+        return _sum_partial(block, axes, _INT64, place)
+    return _sum_partial(block, axes, dtype, place)
+
+
+def _mean_finish(state: State, dtype: np.dtype, count: int, _params: Params) -> np.ndarray:
+    def divide(total: np.ndarray) -> np.ndarray:
+        quotient: np.ndarray = np.true_divide(total, count)
+        return quotient
+
+    return _componentwise(divide, _sum_value(state)).astype(dtype, copy=False)
+
+
+def _prod_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, _place: Place) -> State:
+    accumulator = _accumulator(dtype)
+    cast = block.astype(dtype) if accumulator.kind in "iu" and block.dtype.kind == "f" else block
+    wide = _widened(cast)
+    return (np.multiply.reduce(wide, axis=axes, dtype=accumulator, keepdims=True),)
+
+
+def _prod_merge(a: State, b: State) -> State:
+    return (a[0] * b[0],)
+
+
+def _first_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> np.ndarray:
+    return state[0].astype(dtype, copy=False)
+
+
+# Spread: count, mean and sum of squared deviations (Chan, Golub, LeVeque 1983).
+
+
+def _spread_partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
+    accumulator = _COMPLEX128 if block.dtype.kind == "c" else _FLOAT64
+    if block.dtype.kind in "fc" and block.dtype.itemsize > accumulator.itemsize:
+        accumulator = block.dtype
+    values = block.astype(accumulator, copy=False)
+    count = 1
+    for axis in axes:
+        count *= block.shape[axis]
+    mean = _total(values, axes, accumulator) / max(count, 1)
+    deviation = values - mean
+    squares = _total(_square(deviation), axes, mean.real.dtype)
+    # What is left of the mean's own rounding error is taken out again.
+    squares = np.maximum(squares - _square(_total(deviation, axes, accumulator)) / max(count, 1), 0)
+    return np.full(mean.shape, count, np.int64), mean, squares
+
+
+def _square(values: np.ndarray) -> np.ndarray:
+    parts = (values.real, values.imag) if values.dtype.kind == "c" else (values,)
+    squares = [part * part for part in parts]
+    total: np.ndarray = squares[0] if len(squares) == 1 else squares[0] + squares[1]
+    return total
+
+
+def _spread_merge(a: State, b: State) -> State:
+    count = a[0] + b[0]
+    share = b[0] / np.maximum(count, 1)
+    delta = b[1] - a[1]
+    # An empty side has mean 0, which must not count.
+    mean = np.where(a[0] == 0, b[1], a[1] + delta * share)
+    return count, mean, a[2] + b[2] + _square(delta) * (a[0] * share)
+
+
+def _variance(state: State, params: Params) -> np.ndarray:
+    count, _, squares = state
+    variance: np.ndarray = squares / np.maximum(count - params.get("correction", 0.0), 0)
+    return variance
+
+
+def _var_finish(state: State, dtype: np.dtype, _count: int, params: Params) -> np.ndarray:
+    return _variance(state, params).astype(dtype, copy=False)
+
+
+def _std_finish(state: State, dtype: np.dtype, _count: int, params: Params) -> np.ndarray:
+    deviation: np.ndarray = np.sqrt(_variance(state, params))
+    return deviation.astype(dtype, copy=False)
+
+
+# Extremes. NaN propagates. Of zeros of both signs the minimum is -0.0 and the maximum 0.0: NumPy
+# returns whichever its vector lanes meet last, which would depend on how blocks are cut.
+
+
+def _extreme(ufunc: np.ufunc, negative_if: np.ufunc) -> Algebra:
+    """``negative_if`` joins sign bits: whether a zero is negative if any is, or if all are."""
+
+    def partial(block: np.ndarray, axes: Axes, dtype: np.dtype, _place: Place) -> State:
+        extreme = ufunc.reduce(_widened(block), axis=axes, keepdims=True)
+        zero = extreme == 0
+        if block.dtype.kind == "f" and zero.any():
+            negative = negative_if.reduce(np.signbit(block), axis=axes, keepdims=True)
+            extreme = np.where(zero, _signed_zero(negative, dtype), extreme)
+        return (extreme,)
+
+    def merge(a: State, b: State) -> State:
+        extreme = ufunc(a[0], b[0])
+        if extreme.dtype.kind == "f":
+            negative = negative_if(np.signbit(a[0]), np.signbit(b[0]))
+            extreme = np.where(extreme == 0, _signed_zero(negative, extreme.dtype), extreme)
+        return (extreme,)
+
+    return Algebra(partial, merge, _first_finish)
+
+
+def _signed_zero(negative: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    zero: np.ndarray = np.where(negative, dtype.type(-0.0), dtype.type(0.0))
+    return zero
+
+
+def _arg_extreme(numpy_arg: Callable[..., Any], better: np.ufunc) -> Algebra:
+    """State: the extreme value and its place, counted over the reduced axes of the whole array.
+
+    NaN beats every number and of equals the first wins, as in NumPy, whatever the blocks' order.
+    """
+
+    def partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, place: Place) -> State:
+        values = _widened(block)
+        kept = tuple(1 if d in axes else n for d, n in enumerate(block.shape))
+        reduced = tuple(block.shape[d] for d in axes)
+        count = int(np.prod(reduced))
+        last = tuple(range(block.ndim - len(axes), block.ndim))
+        rows = np.moveaxis(values, axes, last).reshape((*_kept_extents(block, axes), count))
+        local = np.asarray(numpy_arg(rows, axis=-1))
+        best = np.take_along_axis(rows, local[..., None], axis=-1)
+        index = np.zeros(local.shape, np.int64)
+        for d, position in zip(axes, np.unravel_index(local, reduced), strict=True):
+            index = index * place.shape[d] + (position + place.offsets[d])
+        return best.reshape(kept), index.reshape(kept)
+
+    def merge(a: State, b: State) -> State:
+        lost, other_lost = np.isnan(a[0]), np.isnan(b[0])
+        wins = (better(b[0], a[0]) & ~lost) | (other_lost & ~lost)
+        tied = (a[0] == b[0]) | (lost & other_lost)
+        wins = wins | (tied & (b[1] < a[1]))
+        return np.where(wins, b[0], a[0]), np.where(wins, b[1], a[1])
+
+    def finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> np.ndarray:
+        return state[1].astype(dtype, copy=False)
+
+    return Algebra(partial, merge, finish)
+
+
+def _kept_extents(block: np.ndarray, axes: Axes) -> tuple[int, ...]:
+    """Extents of the axes that are not reduced."""
+    return tuple(n for d, n in enumerate(block.shape) if d not in axes)
+
+
+# Truth and counting.
+
+
+def _truth(ufunc: np.ufunc) -> Algebra:
+    def partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
+        return (ufunc.reduce(block.astype(np.bool_, copy=False), axis=axes, keepdims=True),)
+
+    def merge(a: State, b: State) -> State:
+        return (ufunc(a[0], b[0]),)
+
+    return Algebra(partial, merge, _first_finish)
+
+
+def _count_partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
+    if not axes:
+        return (block.astype(np.bool_).astype(np.int64),)
+    return (np.asarray(np.count_nonzero(block, axis=axes, keepdims=True), np.int64),)
+
+
+def _add_merge(a: State, b: State) -> State:
+    return (a[0] + b[0],)
+
+
+SUM = Algebra(_sum_partial, _sum_merge, _sum_finish)
+MEAN = Algebra(_mean_partial, _sum_merge, _mean_finish)
+PROD = Algebra(_prod_partial, _prod_merge, _first_finish)
+VAR = Algebra(_spread_partial, _spread_merge, _var_finish)
+STD = Algebra(_spread_partial, _spread_merge, _std_finish)
+MIN = _extreme(np.minimum, np.logical_or)
+MAX = _extreme(np.maximum, np.logical_and)
+ARGMIN = _arg_extreme(np.argmin, np.less)
+ARGMAX = _arg_extreme(np.argmax, np.greater)
+ANY = _truth(np.logical_or)
+ALL = _truth(np.logical_and)
+COUNT = Algebra(_count_partial, _add_merge, _first_finish)

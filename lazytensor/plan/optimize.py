@@ -1,0 +1,307 @@
+"""The optimizer's driver: where laws are tried, and in which order.
+
+One sweep visits every node once, consumers before what they consume. When the turn of a node comes,
+all its consumers are known: that is what the *sharing gate* needs. A view moves below a node only
+if every consumer of that node is a view that can move, for otherwise the node would be computed
+twice. A moved view lands on the next node down and waits there for that node's turn, so a slice
+travels through a chain of ten thousand operations in one sweep, in linear time and without
+recursion. What a law returns takes its turn like every other node. After the sweep the plan is
+rebuilt from below; sweeps are repeated until no law fires.
+
+Each firing is checked: shape, dtype, names and domain of a replacement are those of what it
+replaces. Which laws there are is in ``plan.rules``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from lazytensor.config import QueryOptFlags
+from lazytensor.plan.grid import DimGrid
+from lazytensor.plan.node import Node, walk
+from lazytensor.plan.nodes import View
+from lazytensor.plan.nodes_block import Call
+from lazytensor.plan.rules import PASSES
+from lazytensor.plan.rules.law import Law
+
+__all__ = ["Firing", "Trace", "optimize"]
+
+_MAX_SWEEPS = 16
+"""Laws only ever move views down and drop nodes, so sweeps end by themselves; two or three do."""
+
+_ALL = QueryOptFlags()
+
+
+class Firing(NamedTuple):
+    """One application of a law."""
+
+    law: Law
+    before: Node
+    after: Node
+
+
+class Trace:
+    """Record of the laws that fired during one ``optimize``.
+
+    >>> trace = Trace()
+    >>> trace.firings, trace.summary()
+    ([], '')
+    """
+
+    __slots__ = ("firings",)
+
+    def __init__(self) -> None:
+        self.firings: list[Firing] = []
+
+    def counts(self) -> dict[str, int]:
+        """How often each law fired, by name, in order of first firing."""
+        return dict(Counter(firing.law.name for firing in self.firings))
+
+    def summary(self) -> str:
+        """``"view_through_cast×2 compose_views×1"``; empty if nothing fired."""
+        return " ".join(f"{name}×{n}" for name, n in self.counts().items())
+
+
+_memo: weakref.WeakKeyDictionary[Node, dict[QueryOptFlags, Node | None]]
+_memo = weakref.WeakKeyDictionary()
+
+
+def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None = None) -> Node:
+    """The plan that the enabled laws make of ``root``: same values, less to read and compute.
+
+    Shape, dtype and domain stay. The result is remembered for as long as ``root`` lives, so asking
+    again costs a look-up. With ``trace``, what fires is recorded in it. Nothing is read.
+
+    >>> from lazytensor.plan.memory import array_node
+    >>> from lazytensor.plan.nodes import Cast
+    >>> import numpy as np
+    >>> x = array_node(np.arange(3))
+    >>> optimize(Cast(x, x.dtype)) is x
+    True
+    """
+    flags = _ALL if flags is None else flags
+    if trace is not None:
+        return _fixpoint(root, flags, trace.firings)
+    known = _memo.get(root)
+    if known is None:
+        known = _memo[root] = {}
+    elif flags in known:
+        # None stands for the root itself: an entry that held its own key would never die.
+        return known[flags] or root
+    result = _fixpoint(root, flags, [])
+    known[flags] = None if result is root else result
+    return result
+
+
+def _fixpoint(root: Node, flags: QueryOptFlags, firings: list[Firing]) -> Node:
+    laws = _enabled(flags)
+    quiet: set[tuple[Node, ...]] = set()
+    for _ in range(_MAX_SWEEPS):
+        fired = len(firings)
+        root = _Sweep(root, laws, firings, quiet).run()
+        if len(firings) == fired:
+            break
+    return root
+
+
+class _Laws(NamedTuple):
+    """Laws by the node kind they are tried on, in the order of ``PASSES``."""
+
+    alone: dict[type[Node], tuple[Law, ...]]
+    under_view: dict[type[Node], tuple[Law, ...]]
+    kinds: frozenset[type[Node]]
+
+
+@lru_cache(maxsize=64)
+def _enabled(flags: QueryOptFlags) -> _Laws:
+    alone: dict[type[Node], list[Law]] = {}
+    under_view: dict[type[Node], list[Law]] = {}
+    for law in PASSES:
+        if getattr(flags, law.flag):
+            table = alone if len(law.kinds) == 1 else under_view
+            table.setdefault(law.kinds[-1], []).append(law)
+    return _Laws(
+        {kind: tuple(laws) for kind, laws in alone.items()},
+        {kind: tuple(laws) for kind, laws in under_view.items()},
+        frozenset([*alone, *under_view]),
+    )
+
+
+_Users = dict[Node | None, None]
+"""Consumers of a node, in order; None stands for the caller who wants the root."""
+
+
+class _Sweep:
+    """One visit of every node, and the plan that comes of it."""
+
+    __slots__ = (
+        "becomes", "firings", "laws", "level", "pending", "quiet", "root", "users", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, root: Node, laws: _Laws, firings: list[Firing], quiet: set[tuple[Node, ...]]
+    ) -> None:
+        self.root = root
+        self.laws = laws
+        self.firings = firings
+        self.becomes: dict[Node, Node] = {}
+        self.users: dict[Node, _Users] = {}
+        # Nodes that no law applies to, from one sweep to the next: a law sees nothing but them.
+        self.quiet = quiet
+        # A consumer is higher than what it consumes. Moving a view down never adds a consumer to a
+        # node above the one whose turn it is, so at a node's turn its consumers are complete.
+        self.waiting: list[list[Node]] = []
+        self.pending: set[Node] = set()
+        self.level = -1
+
+    def run(self) -> Node:
+        """Visit, then rebuild from below."""
+        self._use(self.root, None)
+        while self.level >= 0:
+            nodes = self.waiting[self.level]
+            if nodes:
+                self._turn(nodes.pop())
+            else:
+                self.level -= 1
+        return self._rebuilt() if self.becomes else self.root
+
+    def _use(self, node: Node, user: Node | None) -> None:
+        """``user`` consumes ``node``: it takes a turn, or another one, with that known."""
+        node = self._current(node)
+        if not node.inputs and type(node) not in self.laws.kinds:
+            return
+        users = self.users.setdefault(node, {})
+        if user not in users:
+            users[user] = None
+            self._enqueue(node)
+
+    def _current(self, node: Node) -> Node:
+        while (after := self.becomes.get(node)) is not None:
+            node = after
+        return node
+
+    def _enqueue(self, node: Node) -> None:
+        if node in self.pending:
+            return
+        self.pending.add(node)
+        height = node.height
+        if height >= len(self.waiting):
+            self.waiting.extend([] for _ in range(height + 1 - len(self.waiting)))
+        self.waiting[height].append(node)
+        # A replacement may be higher than what it replaces.
+        if height > self.level:
+            self.level = height
+
+    def _turn(self, node: Node) -> None:
+        self.pending.remove(node)
+        if node in self.becomes:
+            return
+        users = self.users[node]
+        views = [user for user in users if type(user) is View]
+        if views:
+            self._move(node, views, shared=len(views) < len(users))
+        if not users:
+            return
+        laws = self.laws.alone.get(type(node))
+        found = None if laws is None else self._find(laws, node)
+        if found is not None:
+            self.firings.append(found)
+            self._become(node, found.after)
+            return
+        for child in node.inputs:
+            self._use(child, node)
+
+    def _move(self, node: Node, views: list[View], *, shared: bool) -> None:
+        """Let the views on ``node`` move below it, as far as laws and the sharing gate allow."""
+        laws = self.laws.under_view.get(type(node))
+        if laws is None or (shared and all(law.gated for law in laws)):
+            return
+        moved = [self._find(laws, view, node) for view in views]
+        # Who stays needs the node: what a gated law moves then would be computed twice.
+        stays = shared or any(found is None for found in moved)
+        for view, found in zip(views, moved, strict=True):
+            if found is not None and not (stays and found.law.gated):
+                self.firings.append(found)
+                del self.users[node][view]
+                self._become(view, found.after)
+
+    def _find(self, laws: Iterable[Law], *nodes: Node) -> Firing | None:
+        """The first law that applies, checked."""
+        if nodes in self.quiet:
+            return None
+        for law in laws:
+            after = law.apply(*nodes)
+            if after is not None and after is not nodes[0]:
+                _check(law, nodes[0], after)
+                return Firing(law, nodes[0], after)
+        self.quiet.add(nodes)
+        return None
+
+    def _become(self, node: Node, after: Node) -> None:
+        """Replace ``node``; its consumers consume ``after``, views on it are made anew."""
+        self.becomes[node] = after
+        for user in self.users.pop(node):
+            if type(user) is View:
+                self._become(user, View(after, user.transform))
+            else:
+                self._use(after, user)
+
+    def _rebuilt(self) -> Node:
+        final: dict[Node, Node] = {}
+        stack = [self.root]
+        while stack:
+            node = stack[-1]
+            after = self.becomes.get(node)
+            needed = node.inputs if after is None else (after,)
+            missing = [child for child in needed if child not in final]
+            if missing:
+                stack.extend(missing)
+                continue
+            stack.pop()
+            if after is not None:
+                final[node] = final[after]
+            elif node not in final:
+                final[node] = _on(node, tuple([final[child] for child in node.inputs]))
+        return final[self.root]
+
+
+def _on(node: Node, inputs: tuple[Node, ...]) -> Node:
+    """``node`` on optimised inputs."""
+    if inputs == node.inputs:
+        return node
+    after = node.with_inputs(inputs)
+    if type(node) is Call and not _same_cells(node.grid, after.grid):
+        # A user's function is given whole cells of its first input: those must not change.
+        return node.with_inputs((node.inputs[0], *inputs[1:]))
+    return after
+
+
+_MANY_CELLS = 4096
+
+
+def _same_cells(before: tuple[DimGrid | None, ...], after: tuple[DimGrid | None, ...]) -> bool:
+    """True if both grids cut at the same positions; False also where that is too long to see."""
+    for a, b in zip(before, after, strict=True):
+        if a == b:
+            continue
+        if a is None or b is None or a.extent != b.extent:
+            return False
+        if max(a.count, b.count) > _MANY_CELLS:
+            return False
+        if a.edges_between(0, a.extent) != b.edges_between(0, b.extent):
+            return False
+    return True
+
+
+def _check(law: Law, before: Node, after: Node) -> None:
+    """A law that changes what a plan means is a bug here, never the user's."""
+    if after.dtype == before.dtype and after.domain == before.domain:
+        return
+    raise AssertionError(
+        f"law {law.name} ({law.statement}) turned {before!r} over {before.domain!r} "
+        f"into {after!r} over {after.domain!r}"
+    )

@@ -1,0 +1,231 @@
+"""How the fields of each node kind are written and read: one table.
+
+A field is written by a pair of functions. Writers are given the value and a ``Writer`` (which knows
+the numbers of nodes, and where bytes go); readers the JSON value and a ``Reader``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from lazytensor.errors import SerializationError
+from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.index import IndexTransform
+from lazytensor.plan.memory import MemorySource
+from lazytensor.plan.node import Node
+from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.registry import open_source
+from lazytensor.plan.serde_values import (
+    array_from_bytes,
+    dtype_from_json,
+    dtype_to_json,
+    expect,
+    fail,
+    function_from_json,
+    function_to_json,
+    ints_from_json,
+    little_endian_bytes,
+    number_from_json,
+    number_to_json,
+)
+from lazytensor.plan.source import Source
+
+__all__ = ["FIELDS", "Reader", "Writer"]
+
+MAX_NDIM = 64
+
+
+class Writer(Protocol):
+    """What writing a field may ask for."""
+
+    def node(self, node: Node) -> int:
+        """Number of a node that is written already."""
+        ...
+
+    def data(self, data: bytes, what: str) -> Any:
+        """What stands for bytes in the document."""
+        ...
+
+
+class Reader(Protocol):
+    """What reading a field may ask for."""
+
+    functions: Mapping[str, Callable[..., Any]]
+    storage_options: Mapping[str, Any] | None
+
+    def node(self, value: Any, what: str) -> Node:
+        """The node of a number, which must be one read already."""
+        ...
+
+    def data(self, value: Any, what: str) -> bytes | memoryview:
+        """Inverse of ``Writer.data``."""
+        ...
+
+
+class _Field(NamedTuple):
+    write: Callable[[Any, Writer], Any]
+    read: Callable[[Any, Reader, str], Any]
+
+
+def _same(value: Any, writer: Writer) -> Any:
+    return value
+
+
+def _plain(*kinds: type) -> _Field:
+    return _Field(_same, lambda value, reader, what: expect(value, kinds, what))
+
+
+def _optional(field: _Field) -> _Field:
+    return _Field(
+        lambda value, writer: None if value is None else field.write(value, writer),
+        lambda value, reader, what: None if value is None else field.read(value, reader, what),
+    )
+
+
+def _one_of(table: Mapping[str, object], noun: str) -> _Field:
+    def read(value: Any, reader: Reader, what: str) -> str:
+        name = expect(value, str, what)
+        if name not in table:
+            raise SerializationError(f"the plan uses {noun} {name!r}, which this version has not")
+        return str(name)
+
+    return _Field(_same, read)
+
+
+def _read_nodes(value: Any, reader: Reader, what: str) -> tuple[Node, ...]:
+    nodes = tuple(reader.node(n, what) for n in expect(value, list, what))
+    return nodes or fail(what, "at least one node", value)
+
+
+def _read_domain(value: Any, reader: Reader, what: str) -> IndexDomain:
+    return IndexDomain(json=expect(value, dict, what))
+
+
+def _read_transform(value: Any, reader: Reader, what: str) -> IndexTransform:
+    return IndexTransform(json=expect(value, dict, what))
+
+
+def _write_params(params: tuple[tuple[str, Any], ...], writer: Writer) -> Any:
+    return {name: number_to_json(value) for name, value in params}
+
+
+def _read_params(value: Any, reader: Reader, what: str) -> tuple[tuple[str, Any], ...]:
+    pairs = sorted(expect(value, dict, what).items())
+    return tuple((name, number_from_json(v, what)) for name, v in pairs)
+
+
+def _write_source(source: Source, writer: Writer) -> Any:
+    if not isinstance(source, MemorySource):
+        return source.to_json()
+    array = source.array
+    assert array is not None
+    document: dict[str, Any] = {
+        "format": "memory",
+        "dtype": dtype_to_json(array.dtype),
+        "shape": list(array.shape),
+        "dims": list(source.spec.dims),
+        "chunks": None if source.cut is None else [_json_chunk(c) for c in source.cut],
+        "firm": source.firm,
+    }
+    if array.dtype.kind == "T":
+        return {**document, "strings": array.ravel().tolist()}
+    shape = "×".join(map(str, array.shape))
+    what = f"the {shape} {array.dtype} array in memory"
+    return {**document, "data": writer.data(little_endian_bytes(array), what)}
+
+
+def _json_chunk(chunk: int | tuple[int, ...]) -> int | list[int]:
+    return chunk if isinstance(chunk, int) else list(chunk)
+
+
+def _read_source(value: Any, reader: Reader, what: str) -> Source:
+    document = expect(value, dict, what)
+    if document.get("format") != "memory":
+        return open_source(document, reader.storage_options)
+    shape = ints_from_json(document.get("shape"), f"shape of {what}")
+    if len(shape) > MAX_NDIM:
+        fail(what, f"at most {MAX_NDIM} dims", shape)
+    dtype = dtype_from_json(document.get("dtype"), f"dtype of {what}")
+    chunks = document.get("chunks")
+    if chunks is not None:
+        chunks = [
+            c if isinstance(c, int) else ints_from_json(c, f"chunks of {what}")
+            for c in expect(chunks, list, f"chunks of {what}")
+        ]
+    dims = expect(document.get("dims"), list, f"dims of {what}")
+    return MemorySource(
+        _read_array(document, dtype, shape, reader, what),
+        chunks=chunks,
+        dims=[expect(name, str, f"a dim of {what}") for name in dims],
+        firm=expect(document.get("firm"), bool, f"firm of {what}"),
+    )
+
+
+def _read_array(
+    document: dict[str, Any], dtype: np.dtype, shape: tuple[int, ...], reader: Reader, what: str
+) -> np.ndarray:
+    if dtype.kind != "T":
+        return array_from_bytes(reader.data(document.get("data"), what), dtype, shape, what)
+    strings = expect(document.get("strings"), list, f"strings of {what}")
+    return np.array([expect(s, str, f"a string of {what}") for s in strings], dtype).reshape(shape)
+
+
+_NODE = _Field(
+    lambda node, writer: writer.node(node), lambda value, reader, what: reader.node(value, what)
+)
+_NODES = _Field(lambda nodes, writer: [writer.node(node) for node in nodes], _read_nodes)
+_DTYPE = _Field(
+    lambda dtype, writer: dtype_to_json(dtype),
+    lambda value, reader, what: dtype_from_json(value, what),
+)
+_INTS = _Field(
+    lambda values, writer: list(values), lambda value, reader, what: ints_from_json(value, what)
+)
+_DOMAIN = _Field(lambda domain, writer: domain.to_json(), _read_domain)
+_TRANSFORM = _Field(lambda transform, writer: transform.to_json(), _read_transform)
+_BYTES = _Field(
+    lambda data, writer: writer.data(data, "a scalar"),
+    lambda value, reader, what: bytes(reader.data(value, what)),
+)
+_FUNCTION = _Field(
+    lambda function, writer: function_to_json(function),
+    lambda value, reader, what: function_from_json(value, reader.functions, what),
+)
+_BOOL, _INT, _STR = _plain(bool), _plain(int), _plain(str)
+
+FIELDS: dict[str, dict[str, _Field]] = {
+    "Cache": {"x": _NODE},
+    "Call": {
+        "function": _FUNCTION,
+        "inputs": _NODES,
+        "to": _DTYPE,
+        "halo": _INTS,
+        "boundary": _optional(_STR),
+        "slice_pushdown": _BOOL,
+        "validate": _BOOL,
+        "wants_domain": _BOOL,
+    },
+    "Cast": {"x": _NODE, "to": _DTYPE},
+    "Constant": {"scalar_dtype": _DTYPE, "data": _BYTES},
+    "Downsample": {"x": _NODE, "factors": _INTS, "method": _STR},
+    "Elementwise": {"op": _one_of(ELEMENTWISE, "operation"), "inputs": _NODES},
+    "Field": {"x": _NODE, "name": _STR},
+    "Inspect": {"x": _NODE, "function": _FUNCTION},
+    "Join": {"inputs": _NODES, "axis": _INT, "new": _BOOL, "label": _STR},
+    "Overlay": {"inputs": _NODES, "window": _DOMAIN, "fill": _optional(_BYTES)},
+    "Rechunk": {"x": _NODE, "sizes": _INTS},
+    "Reduce": {
+        "op": _one_of(REDUCTIONS, "reduction"),
+        "x": _NODE,
+        "axes_": _INTS,
+        "keepdims": _BOOL,
+        "params": _Field(_write_params, _read_params),
+    },
+    "Reshape": {"x": _NODE, "to_shape": _INTS},
+    "Scan": {"source": _Field(_write_source, _read_source)},
+    "View": {"x": _NODE, "transform": _TRANSFORM},
+}
+"""By kind, its fields in order."""

@@ -1,0 +1,114 @@
+"""What a plan needs to know of the things it reads: the ``Source`` protocol.
+
+A source knows nothing of plans, engines or laziness. It states its metadata once (``spec``) and
+fills boxes exactly and from any thread (``read_into``). Everything that depends on *which* values
+are asked for (index transforms, strides, gathers) is resolved before a source is called, so a
+driver only ever sees boxes in its own coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lazytensor.plan.spec import TensorSpec
+
+__all__ = ["Box", "Source", "Storage", "UnitSize"]
+
+Box = tuple[tuple[int, int], ...]
+"""Half-open interval ``(lo, hi)`` per dimension, in the coordinates of the source's domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSize:
+    """Stored size of the read units of a box, as far as it was looked up.
+
+    ``sampled`` of the units were looked up and hold ``stored_bytes`` bytes together; ``missing`` of
+    those have no stored object (they read as the fill value).
+    """
+
+    sampled: int
+    stored_bytes: int
+    missing: int
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something that a plan can read.
+
+    Implementations are immutable after construction, thread-safe, and survive a fork.
+    """
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Shape, dtype, domain, axes and read grid."""
+        ...
+
+    @property
+    def key(self) -> Hashable:
+        """Identity for interning: equal keys mean "the same source with the same metadata"."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """One short phrase for plans and errors, such as ``"zarr data/a.zarr/0"``."""
+        ...
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """User attributes stored with the array, read only."""
+        ...
+
+    @property
+    def storage(self) -> Storage | None:
+        """How the array is stored, or None for sources that are not files."""
+        ...
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """The whole array if it already is in memory (never copied), else None."""
+        ...
+
+    def read_into(self, box: Box, out: np.ndarray) -> None:
+        """Fill ``out`` with the values of ``box``.
+
+        ``out`` has the extents of the box and the dtype of the spec, may be strided and is
+        writable. Raises a ``SourceError`` that names the file and key.
+        """
+        ...
+
+    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
+        """Stored sizes of the named cells of ``spec.grid`` (indices per dim), without decoding."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``SourceChangedError`` if the metadata no longer is what ``spec`` was made of."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"format": driver name, ...}`` to reopen it; ``SerializationError`` if impossible."""
+        ...
+
+
+class Storage(Protocol):
+    """How one stored array is laid out (``x.storage``)."""
+
+    uri: str
+    path: str
+    format: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...] | None
+    shards: tuple[int, ...] | None
+    codecs: tuple[Any, ...]
+    fill_value: Any
+    order: str
+    metadata: Mapping[str, Any]
+    key: Hashable
+
+    def statistics(self) -> dict[str, int]:
+        """Counts and bytes of units, stored and in all; no pixel is read."""
+        ...

@@ -1,0 +1,257 @@
+"""Ending laziness, and looking at a plan without ending it.
+
+The methods by which a tensor is computed, explained, estimated and written down. They hold no logic
+of plans or engines: each checks its arguments and hands one node over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+
+import numpy as np
+
+from lazytensor.collecting import EVERY_PASS, check_out, run, run_in_background, run_into
+from lazytensor.config import QueryOptFlags
+from lazytensor.handoff import check_host_device, check_target, hand_over
+from lazytensor.protocols import Protocols
+
+if TYPE_CHECKING:
+    from lazytensor.plan.cost import Estimate
+
+__all__ = ["Running"]
+
+
+class Running(Protocols):
+    """Base of ``LazyTensor``: ``collect``, ``explain``, ``estimate``, ``serialize`` and kin."""
+
+    __slots__ = ()
+
+    def collect(
+        self,
+        *,
+        to: Literal["numpy", "torch", "jax", "cupy", "dlpack"] = "numpy",
+        device: Any = None,
+        out: np.ndarray | None = None,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+        progress: Any = None,
+        background: bool = False,
+    ) -> Any:
+        """Compute the values.
+
+        Parameters
+        ----------
+        to, device
+            Where the result is put: an array of which library, on which of its devices.
+        out
+            NumPy array of exactly the tensor's shape and dtype, filled and returned.
+        engine
+            Where it is computed: ``"auto"``, ``"local"``, ``"interpret"`` or an engine object.
+        optimizations
+            Which optimizer passes run.
+        progress
+            A progress bar: True, False, or None for what ``Config`` says.
+        background
+            Return at once a handle with ``result(timeout)``, ``done()``, ``cancel()``,
+            ``exception(timeout)`` and ``add_done_callback(f)``.
+
+        Returns
+        -------
+        A C-contiguous, writable array that owns its memory, aligned to 64 bytes, or ``out``.
+
+        Raises ``ShapeError`` or ``DTypeError`` for an ``out`` that does not fit, ``HoleError`` and
+        ``MemoryLimitError`` before the first byte is read, ``SourceError`` while reading, and
+        ``ImportError`` naming the extra that ``to`` needs.
+
+        >>> (lt.asarray([1, 2, 3]) * 2).collect()
+        array([2, 4, 6])
+        """
+        if to == "numpy" and device is None and out is None and not background:
+            return run(
+                (self._node,), engine=engine, optimizations=optimizations, progress=progress
+            )[0]
+        node = self._node
+        check_target(to)
+        if to in ("numpy", "dlpack"):
+            check_host_device(device)
+        if out is not None:
+            if to != "numpy":
+                raise ValueError(f"out= is a NumPy array, and the result is asked for to={to!r}")
+            check_out(node, out)
+        keywords = {"engine": engine, "optimizations": optimizations, "progress": progress}
+
+        def compute(cancel: Any = None) -> Any:
+            if out is not None:
+                return run_into(node, out, cancel=cancel, **keywords)
+            return hand_over(run((node,), cancel=cancel, **keywords)[0], to, device)
+
+        return run_in_background(compute) if background else compute()
+
+    async def collect_async(self, **keywords: Any) -> Any:
+        """As ``collect``, awaited: the event loop runs on while the plan does.
+
+        Cancelling the awaiting task stops the run.
+
+        >>> import asyncio
+        >>> asyncio.run(lt.asarray([1, 2]).collect_async())
+        array([1, 2])
+        """
+        import asyncio
+
+        if keywords.pop("background", False):
+            raise TypeError("collect_async runs in the background already; await it")
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Event = asyncio.Event()
+        handle = self.collect(background=True, **keywords)
+        handle.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
+        return handle.result()
+
+    def to_numpy(self) -> np.ndarray:
+        """The values as a NumPy array: ``collect()``.
+
+        >>> lt.asarray([1, 2]).to_numpy()
+        array([1, 2])
+        """
+        result: np.ndarray = self.collect()
+        return result
+
+    def to_torch(self, device: Any = None) -> Any:
+        """The values as a torch tensor, on ``device``."""
+        return self.collect(to="torch", device=device)
+
+    def to_jax(self, device: Any = None) -> Any:
+        """The values as a jax array, on ``device``."""
+        return self.collect(to="jax", device=device)
+
+    def to_cupy(self, device: Any = None) -> Any:
+        """The values as a cupy array, on ``device`` (a number)."""
+        return self.collect(to="cupy", device=device)
+
+    def to_dlpack(self, device: Any = None) -> Any:
+        """The values as an object with ``__dlpack__``, on the CPU.
+
+        >>> np.from_dlpack(lt.asarray([1, 2]).to_dlpack())
+        array([1, 2])
+        """
+        return self.collect(to="dlpack", device=device)
+
+    def explain(
+        self,
+        *,
+        format: Literal["plain", "tree", "dot", "json"] = "plain",
+        optimized: bool = True,
+        stage: Literal["logical", "physical"] = "logical",
+        rules: bool = False,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+    ) -> str:
+        """The plan in words, and what it will read; no data is read.
+
+        ``optimized=False`` shows the plan as it was written; ``rules`` adds which laws fired.
+        ``stage="physical"`` shows the tasks that will run.
+
+        >>> print((lt.asarray([1, 2, 3])[1:] * 2).explain())
+        multiply ...
+        """
+        from lazytensor.plan.explain import explain
+        from lazytensor.plan.optimize import Trace, optimize
+
+        if stage not in ("logical", "physical"):
+            raise ValueError(f"stage={stage!r} is neither 'logical' nor 'physical'")
+        if stage == "physical":
+            from lazytensor.exec.describe import describe_tasks
+
+            if format != "plain":
+                raise ValueError("stage='physical' has the format 'plain' only")
+            return describe_tasks(optimize(self._node, optimizations))
+        if not optimized:
+            return explain(self._node, format=format)
+        trace = Trace() if rules else None
+        plan = optimize(self._node, optimizations, trace)
+        estimate = self.estimate(engine=engine, optimizations=optimizations)
+        return explain(plan, format=format, estimate=estimate, trace=trace)
+
+    def estimate(
+        self,
+        *,
+        exact: bool = False,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+    ) -> Estimate:
+        """Tasks, chunks, bytes and memory of a collect; no data is read.
+
+        Chunks and decoded bytes are exact. Stored bytes are extrapolated from at most 64 units
+        unless ``exact``.
+
+        >>> lt.asarray([1, 2, 3]).estimate().bytes_read
+        0
+        """
+        from lazytensor.exec.estimate import estimate
+
+        return estimate(self._node, engine=engine, optimizations=optimizations, exact=exact)
+
+    def serialize(
+        self,
+        file: str | PathLike[str] | BinaryIO | None = None,
+        *,
+        format: Literal["json", "binary"] = "json",
+    ) -> str | bytes | None:
+        """The plan as a document: JSON text, or bytes that may hold arrays of any size.
+
+        ``file``: a path or a binary file to write to instead of returning the document. No code, no
+        pickle and no storage options are written. Raises ``SerializationError`` for arrays in
+        memory above 64 KiB (JSON), functions without a name to import them by, and sources that
+        cannot be opened again.
+
+        >>> text = (lt.asarray([1, 2]) + 1).serialize()
+        >>> lt.LazyTensor.deserialize(text).collect()
+        array([2, 3])
+        """
+        from lazytensor.plan.serde import dumps
+
+        data = dumps(self._node, format=format)
+        if file is None:
+            return data.decode() if format == "json" else data
+        if isinstance(file, (str, PathLike)):
+            with open(file, "wb") as opened:
+                opened.write(data)
+        else:
+            file.write(data)
+        return None
+
+    @classmethod
+    def deserialize(
+        cls,
+        source: str | bytes | PathLike[str] | BinaryIO,
+        *,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """The tensor of a document that ``serialize`` wrote.
+
+        ``source``: the document, a path or a binary file. ``functions`` maps ``"module:qualname"``
+        to the functions that the plan may call; ``storage_options`` are handed to its sources.
+        Raises ``SerializationError`` for what is no such document, or names other functions.
+        """
+        from lazytensor.plan.serde import loads
+
+        data = _document(source)
+        return cls._wrap(loads(data, functions=functions, storage_options=storage_options))
+
+
+def _document(source: str | bytes | PathLike[str] | BinaryIO) -> str | bytes:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        return source
+    if isinstance(source, (str, PathLike)):
+        with open(source, "rb") as opened:
+            return opened.read()
+    return source.read()

@@ -1,0 +1,431 @@
+"""Where tensors come from: arrays in memory, functions, files.
+
+Metadata is read once, here; data is read when a plan that needs it is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lazytensor import build_views
+from lazytensor.build import as_node
+from lazytensor.containers import ZarrGroup, open_group
+from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
+from lazytensor.errors import FormatError
+from lazytensor.handoff import check_host_device
+from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.memory import MemorySource
+from lazytensor.plan.node import Node
+from lazytensor.plan.nodes import Constant, Scan
+from lazytensor.plan.registry import register
+from lazytensor.plan.source import Source
+from lazytensor.tensor import LazyTensor
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = [
+    "asarray",
+    "from_array",
+    "from_dlpack",
+    "open_ome_zarr",
+    "open_zarr",
+    "scan",
+    "scan_npy",
+    "scan_ome_zarr",
+    "scan_source",
+    "scan_zarr",
+    "virtual_chunked",
+]
+
+Chunks = Sequence[int | Sequence[int]] | None
+Dims = Sequence[str | None] | None
+Options = Mapping[str, Any] | None
+
+register("npy", "lazytensor.io.npy:from_json")
+
+
+def asarray(
+    obj: Any,
+    /,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    chunks: Chunks = None,
+    dims: Dims = None,
+) -> LazyTensor:
+    """A tensor of anything that is an array or can become one.
+
+    Parameters
+    ----------
+    obj
+        A LazyTensor, NumPy array, Python or NumPy scalar, nested sequence, buffer, an object with
+        ``__dlpack__`` or ``__array__``, or an open chunked array (see ``from_array``).
+    dtype
+        Convert to this dtype.
+    copy
+        None aliases an array: change it before collecting and the result shows it. True takes a
+        snapshot. False refuses (``ValueError``) what would have to be copied.
+    chunks, dims
+        Read cells and dim names.
+
+    Raises ``DTypeError`` for Python objects and ``ShapeError`` for ragged sequences. Array API
+    standard 2025.12, creation functions, ``asarray``.
+
+    >>> lt.asarray([[1, 2], [3, 4]], dims=("y", "x"))
+    LazyTensor(y: 2, x: 2)  int64  32 B  chunks (2, 2)
+    """
+    check_host_device(device)
+    tensor = LazyTensor._wrap(_as_leaf(obj, dtype, copy, chunks, dims))
+    return tensor if dtype is None or tensor.dtype == dtype else _converted(tensor, dtype, copy)
+
+
+def _converted(tensor: LazyTensor, dtype: Any, copy: bool | None) -> LazyTensor:
+    wanted = build_views.as_dtype(dtype)
+    if copy is False and wanted != tensor.dtype:
+        raise ValueError(f"copy=False, but {tensor.dtype} has to be converted to {wanted}")
+    return tensor.astype(wanted)
+
+
+def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: Chunks, dims: Dims) -> Node:
+    node = getattr(obj, "_node", None)
+    if isinstance(node, Node):
+        return _recut(node, chunks, dims)
+    if _is_chunked(obj):
+        if copy is False:
+            raise ValueError(f"copy=False, but {type(obj).__name__} has to be read")
+        return from_array(obj, chunks=chunks, dims=dims)._node
+    if isinstance(obj, (list, tuple)) and any(hasattr(one, "_node") for one in obj):
+        array = np.asarray([np.asarray(one) for one in obj])
+    else:
+        array = _as_numpy(obj, dtype)
+    if copy is False and not np.may_share_memory(array, _buffer_of(obj)):
+        raise ValueError(f"copy=False, but {type(obj).__name__} has to be copied into an array")
+    if copy:
+        array = array.copy()
+    return Scan(MemorySource(array, chunks=chunks, dims=dims))
+
+
+def _is_chunked(obj: Any) -> bool:
+    """Whether reading all of it at once is what ``from_array`` is there to avoid."""
+    if isinstance(obj, (np.ndarray, np.generic)) or not hasattr(obj, "__getitem__"):
+        return False
+    return any(hasattr(obj, name) for name in ("chunks", "chunk_layout")) and hasattr(obj, "dtype")
+
+
+def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
+    """The array of an object in memory, aliased where that is possible."""
+    node = _memory_node(obj, dtype)
+    if isinstance(node, Constant):
+        return node.value
+    assert isinstance(node, Scan)
+    assert node.source.array is not None
+    return node.source.array
+
+
+def _memory_node(obj: Any, dtype: Any) -> Node:
+    if dtype is not None and isinstance(obj, (list, tuple, int, float, complex)):
+        # Straight to the dtype: by way of float64 a large integer would lose digits.
+        wanted = build_views.as_dtype(dtype)
+        if wanted.kind != "V":
+            return as_node(np.asarray(obj, dtype=wanted))
+    return as_node(obj)
+
+
+def _buffer_of(obj: Any) -> np.ndarray:
+    if isinstance(obj, np.ndarray):
+        return obj
+    if hasattr(obj, "__array_interface__") or isinstance(obj, (bytearray, memoryview)):
+        return np.asarray(obj)
+    if hasattr(obj, "__dlpack__"):
+        return np.from_dlpack(obj)
+    return np.empty(0)
+
+
+def _recut(node: Node, chunks: Chunks, dims: Dims) -> Node:
+    if dims is not None:
+        node = LazyTensor._wrap(node).label[tuple(name or "" for name in dims)]._node
+    return node if chunks is None else build_views.rechunk(node, chunks)
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> LazyTensor:
+    """A tensor over the memory of an object with ``__dlpack__``, on the CPU.
+
+    ``copy=True`` takes a snapshot. Raises ``BufferError`` for objects on other devices. Array API
+    standard 2025.12, creation functions, ``from_dlpack``.
+
+    >>> lt.from_dlpack(np.arange(3)).collect()
+    array([0, 1, 2])
+    """
+    check_host_device(device)
+    if isinstance(getattr(x, "_node", None), Node):
+        return asarray(x)
+    kind = x.__dlpack_device__()[0]
+    if kind != 1:
+        raise BufferError(f"values are on DLPack device type {int(kind)}; move them to the CPU")
+    return asarray(np.from_dlpack(x, copy=copy))
+
+
+def from_array(obj: Any, *, chunks: Chunks = None, dims: Dims = None) -> LazyTensor:
+    """A tensor over another library's array: anything with shape, dtype and indexing.
+
+    ``zarr.Array``, ``h5py.Dataset``, ``tensorstore.TensorStore``, dask arrays and the like are read
+    box by box when a plan needs them. ``chunks``, ``dims``: cells and names, by default those that
+    the array states. Arrays of libraries not known to be thread-safe are read one box at a time.
+    Raises ``TypeError`` when something is missing, ``DTypeError`` for Python objects.
+
+    >>> lt.from_array(np.arange(6), chunks=(4,)).chunks
+    (4,)
+    """
+    if isinstance(obj, np.ndarray) or isinstance(getattr(obj, "_node", None), Node):
+        return asarray(obj, chunks=chunks, dims=dims)
+    from lazytensor.io.array_like import ArrayLikeSource
+
+    return LazyTensor._wrap(Scan(ArrayLikeSource(obj, chunks=chunks, dims=dims)))
+
+
+def virtual_chunked(
+    read: Callable[[IndexDomain, np.ndarray], Any],
+    *,
+    shape: Sequence[int],
+    dtype: Any,
+    chunks: Chunks = None,
+    dims: Dims = None,
+    origin: Sequence[int] | None = None,
+    concurrent: bool = True,
+) -> LazyTensor:
+    """A tensor whose values a function makes where they are needed.
+
+    Parameters
+    ----------
+    read
+        ``read(domain, out)`` fills ``out``, a zeroed, writable, C-contiguous array, with the values
+        at ``domain`` (coordinates). It must always give the same values.
+    shape, dtype, chunks, dims, origin
+        What the tensor is; ``origin`` is the coordinate of the first element, 0 by default.
+    concurrent
+        False: never call ``read`` from two threads at a time.
+
+    An exception in ``read`` reaches the user as a ``SourceError`` naming the domain. Collecting
+    inside ``read`` raises ``RuntimeError``, since it would wait for the workers that run it.
+
+    >>> def squares(domain, out):
+    ...     out[...] = np.arange(domain[0].inclusive_min, domain[0].exclusive_max) ** 2
+    >>> lt.virtual_chunked(squares, shape=(10**12,), dtype="i8")[7:10].collect()
+    array([49, 64, 81])
+    """
+    from lazytensor.io.virtual import VirtualSource
+
+    return LazyTensor._wrap(
+        Scan(
+            VirtualSource(
+                read,
+                build_views.shape_of(shape),
+                build_views.as_dtype(dtype),
+                chunks=chunks,
+                dims=dims,
+                origin=origin,
+                concurrent=concurrent,
+            )
+        )
+    )
+
+
+def scan_source(source: Source) -> LazyTensor:
+    """The tensor of a source of your own: any object that satisfies the ``lt.Source`` protocol.
+
+    Raises ``TypeError`` naming what the object lacks.
+
+    >>> from lazytensor.plan.memory import MemorySource
+    >>> lt.scan_source(MemorySource(np.arange(3))).collect()
+    array([0, 1, 2])
+    """
+    needed = ("spec", "key", "label", "attrs", "storage", "array", "read_into", "unit_sizes",
+              "check", "to_json")  # fmt: skip
+    missing = [name for name in needed if not hasattr(source, name)]
+    if missing:
+        raise TypeError(f"{type(source).__name__} is no Source: it has no {', '.join(missing)}")
+    return LazyTensor._wrap(Scan(source))
+
+
+def scan(uri: Any, **options: Any) -> LazyTensor:
+    """The one array at a place, whatever its format; ``options`` go to the scanner of the format.
+
+    Recognises ``.npy`` files, zarr arrays, and OME-Zarr. Raises ``FormatError`` listing what is
+    there when that is several arrays, or when the format is not known, and
+    ``SourceNotFoundError`` when there is nothing.
+    """
+    from lazytensor.io import npy, zarr
+
+    if npy.is_npy(uri):
+        return scan_npy(uri, **options)
+    storage_options = options.get("storage_options")
+    match zarr.sniff(uri, storage_options=storage_options):
+        case "zarr-array":
+            return scan_zarr(uri, **options)
+        case "ome-zarr":
+            return _only_image(uri, options)
+        case "zarr-group":
+            return _only_array(uri, options)
+    raise FormatError(
+        f"{uri!r} is neither a .npy file, a zarr array nor OME-Zarr; lt.from_array takes arrays "
+        f"that another library has opened"
+    )
+
+
+def _only_image(uri: Any, options: dict[str, Any]) -> LazyTensor:
+    opened = open_ome_zarr(uri, storage_options=options.get("storage_options"))
+    chosen = {"image", "well", "label"} & options.keys()
+    if not chosen and (opened.plate is not None or len(opened) != 1):
+        names = ", ".join(repr(image.path) for image in opened.images[:20])
+        held = f"images {names}" if opened.plate is None else f"a plate, {opened.plate!r}"
+        raise FormatError(
+            f"{uri!r} holds {held}: use lt.open_ome_zarr, or name image= or well="
+        )
+    return scan_ome_zarr(uri, **options)
+
+
+def _only_array(uri: Any, options: dict[str, Any]) -> LazyTensor:
+    group = open_zarr(uri, storage_options=options.get("storage_options"))
+    arrays = list(group.arrays())
+    if len(arrays) == 1 and not group.groups():
+        return scan_zarr(uri, arrays[0], **options)
+    raise FormatError(
+        f"{uri!r} is a zarr group with arrays {arrays or 'none'} and groups "
+        f"{list(group.groups()) or 'none'}: use lt.open_zarr, or lt.scan_zarr(store, path)"
+    )
+
+
+def scan_zarr(
+    store: Any,
+    path: str = "",
+    *,
+    dims: Dims = None,
+    missing: Literal["fill", "raise"] = "fill",
+    missing_status: Sequence[int] = (404,),
+    storage_options: Options = None,
+) -> LazyTensor:
+    """The zarr array (v2 or v3) at a path of a store.
+
+    Parameters
+    ----------
+    store
+        A path, ``os.PathLike``, any fsspec URL, ``(fs, path)``, a zip file, ``dict[str, bytes]``,
+        or an open zarr array, group or store.
+    dims
+        Dim names instead of those in the metadata.
+    missing
+        Chunks that are not there read as the fill value, or raise ``SourceNotFoundError``.
+    missing_status
+        HTTP statuses that mean "not there".
+    storage_options
+        Options of the fsspec file system.
+
+    Raises ``SourceNotFoundError`` when there is nothing, ``FormatError`` when it is a group or its
+    metadata breaks the rules, ``DTypeError`` for dtypes that are not supported.
+    """
+    from lazytensor.io import zarr
+
+    source = zarr.scan(
+        store,
+        path,
+        dims=dims,
+        missing=missing,
+        missing_status=missing_status,
+        storage_options=storage_options,
+    )
+    return LazyTensor._wrap(Scan(source))
+
+
+def open_zarr(
+    store: Any,
+    path: str = "",
+    *,
+    consolidated: bool | None = None,
+    storage_options: Options = None,
+) -> ZarrGroup:
+    """The zarr group at a path of a store: a mapping from paths to tensors and groups.
+
+    ``consolidated``: None uses consolidated metadata where there is some, False never, True raises
+    ``FormatError`` without it. ``store``, ``storage_options`` and errors as ``scan_zarr``.
+    """
+    return open_group(
+        store,
+        path,
+        wrap=LazyTensor._from_source,
+        consolidated=consolidated,
+        storage_options=storage_options,
+    )
+
+
+def open_ome_zarr(store: Any, *, storage_options: Options = None) -> OmeZarr:
+    """The images, labels and plates of an OME-Zarr (0.4, 0.5) store.
+
+    ``store`` and ``storage_options`` as ``scan_zarr``. Raises ``FormatError`` when there is no
+    OME-Zarr metadata or it breaks the rules.
+    """
+    return open_ome(store, wrap=LazyTensor._from_source, storage_options=storage_options)
+
+
+def scan_ome_zarr(
+    store: Any,
+    image: int | str = 0,
+    *,
+    level: int = 0,
+    label: str | None = None,
+    well: str | None = None,
+    field: int = 0,
+    storage_options: Options = None,
+) -> LazyTensor:
+    """One resolution of one image of an OME-Zarr store, with its axes and its pyramid.
+
+    Parameters
+    ----------
+    image, level
+        Which image, and which of its levels, finest first.
+    label
+        Name of a label image of that image, to be scanned in its place.
+    well, field
+        Which well of a plate (``"B/7"``), and which field of it.
+
+    Raises as ``open_ome_zarr``; ``OutOfBoundsError`` for an image, level or field that does not
+    exist, ``SourceNotFoundError`` for a label or well that does not.
+    """
+    tensor: LazyTensor = scan_ome(
+        store,
+        image,
+        level=level,
+        label=label,
+        well=well,
+        field=field,
+        wrap=LazyTensor._from_source,
+        storage_options=storage_options,
+    )
+    return tensor
+
+
+def scan_npy(
+    source: str | PathLike[str] | bytes | Any,
+    *,
+    mmap: bool = False,
+    storage_options: Options = None,
+) -> LazyTensor:
+    """The array in a ``.npy`` file.
+
+    ``source``: a path, any fsspec URL, ``(fs, path)``, or the bytes of a file. ``mmap=True`` maps a
+    local file without reading it; the file must not be truncated while a result lives. Raises
+    ``SourceNotFoundError``, ``FormatError`` for a file that is no ``.npy`` or is truncated,
+    ``DTypeError`` for Python objects.
+
+    >>> import io
+    >>> file = io.BytesIO(); np.save(file, np.arange(6).reshape(2, 3))
+    >>> lt.scan_npy(file.getvalue())[:, 1].collect()
+    array([1, 4])
+    """
+    from lazytensor.io import npy
+
+    return LazyTensor._wrap(Scan(npy.scan(source, mmap=mmap, storage_options=storage_options)))
