@@ -6,6 +6,7 @@ ratio to the floor, so that a row can be judged without another machine to compa
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import platform
 import statistics
@@ -116,6 +117,7 @@ def environment() -> dict[str, str]:
     """What a reader must know of the machine and the packages."""
     versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     return {
+        "date": dt.date.today().isoformat(),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}, huge pages: {_huge_pages()}",
         "versions": f"Python {platform.python_version()}, {versions}",
@@ -155,16 +157,13 @@ def _huge_pages() -> str:
 
 
 def spread(outcomes: Sequence[Outcome]) -> str:
-    """How noisy the run was: typical distance of a measurement from the median of its row."""
-    distances = [
-        abs(one - statistics.median(taken)) / statistics.median(taken)
-        for outcome in outcomes
-        for taken in outcome.seconds.values()
-        for one in taken
+    """How noisy the run was: how far apart the fastest and the slowest round of a row lie."""
+    factors = [
+        max(taken) / min(taken) for outcome in outcomes for taken in outcome.seconds.values()
     ]
-    if not distances:
-        return "unknown"
-    return f"half of all runs lie within ±{statistics.median(distances):.0%} of their row's median"
+    if not factors:
+        return "nothing was timed"
+    return f"the slowest took {statistics.median(factors):.2f} times the fastest (median of rows)"
 
 
 def failures(outcomes: Sequence[Outcome]) -> Mapping[str, str]:

@@ -76,13 +76,17 @@ class Process:
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if any contender failed or was wrong."""
+    """Do what the command line asks for; the exit status, as the README has it."""
     arguments = _arguments()
-    rows, small = chosen(arguments.rows)
     n = 128 if arguments.quick else arguments.n
     repeat = 3 if arguments.quick else arguments.repeat
     _say(f"data of {n}³ in {arguments.data}")
-    home = make_data(arguments.data, n)
+    try:
+        rows, small = chosen(arguments.rows)
+        home = make_data(arguments.data, n)
+    except ValueError as error:
+        _say(f"error: {error}")
+        return 2
     names = [name for name in CONTENDERS if name in arguments.contenders]
     processes = [Process(name, home, n) for name in names]
     try:

@@ -198,7 +198,6 @@ from lazytensor.namespace import (
     float32,
     float64,
     iinfo,
-    inf,
     int8,
     int16,
     int32,
@@ -229,6 +228,9 @@ from lazytensor.plan.index import (
     OutputIndexMap,
     OutputIndexMaps,
     OutputIndexMethod,
+)
+from lazytensor.plan.infinity import (
+    inf,
 )
 from lazytensor.plan.source import (
     Source,

@@ -32,12 +32,13 @@ def stack(
     if isinstance(axis, str):
         if dim is not None:
             raise TypeError(f"stack: the new dim is named twice, axis={axis!r} and dim={dim!r}")
-        axis, dim = 0, axis
+        dim, axis = axis, 0
     first = nodes[0].domain
     if dim and dim in first.labels:
         raise DimensionError(f"stack: {describe_shape(first)} already has a dim {dim!r}")
     at = dim_number(first, axis, rank=first.rank + 1)
     if _is_positional(align, fill_value):
+        _check_extents("stack", nodes, None)
         return Join(_promoted(nodes), at, True, dim or "")
     hull_domain([x.domain for x in nodes])
     layers = [_as_layer(x, at, i, dim or "") for i, x in enumerate(nodes)]
@@ -52,9 +53,7 @@ def concat(nodes: Sequence[Node], axis: int | str | None, align: str, fill_value
     first = nodes[0].domain
     at = dim_number(first, axis)
     if _is_positional(align, fill_value):
-        ranks = [x.ndim for x in nodes]
-        if len(set(ranks)) > 1:
-            raise ShapeError(f"concat: layers have {ranks} dims; all must have the same number")
+        _check_extents("concat", nodes, at)
         return Join(_promoted(nodes), at, False, "")
     layers, start = [], first.inclusive_min[at]
     for x in nodes:
@@ -119,6 +118,23 @@ def constant_bytes(value: Any, dtype: np.dtype) -> bytes:
 def _check_layers(what: str, nodes: Sequence[Node]) -> None:
     if not nodes:
         raise ShapeError(f"{what} needs at least one layer")
+
+
+def _check_extents(what: str, nodes: Sequence[Node], joined: int | None) -> None:
+    """``ShapeError`` naming the first layer whose shape is not the first one's, but for one dim."""
+    wanted = nodes[0].shape
+    for i, x in enumerate(nodes):
+        if x.shape == wanted:
+            continue
+        same = joined is not None and len(x.shape) == len(wanted)
+        if not same or any(
+            a != b for d, (a, b) in enumerate(zip(x.shape, wanted, strict=True)) if d != joined
+        ):
+            along = "" if joined is None else f" along axis {joined}"
+            raise ShapeError(
+                f"cannot {what}{along}: layer {i} has shape {describe_shape(x.domain)}, layer 0 "
+                f"{describe_shape(nodes[0].domain)}; align='domain' puts them by coordinates"
+            )
 
 
 def _is_positional(align: str, fill_value: Any) -> bool:

@@ -95,6 +95,9 @@ def as_dtype(dtype: Any) -> np.dtype:
 
 
 def _find_dtype(dtype: Any) -> np.dtype:
+    if dtype is None:
+        raise DTypeError("None is not a dtype")
+    found: np.dtype
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -105,6 +108,10 @@ def _find_dtype(dtype: Any) -> np.dtype:
         found = np.dtype(getattr(ml_dtypes, dtype))
     if found.hasobject and found.kind != "T":
         raise DTypeError(f"dtype {found} holds Python objects, which tensors cannot; name another")
+    if found.shape:
+        raise DTypeError(f"dtype {found} is a subarray; give its base and reshape")
+    if found.itemsize == 0:
+        raise DTypeError(f"dtype {found} has no size; name one, such as {found.kind}8")
     return found
 
 
@@ -265,9 +272,7 @@ def moveaxis(node: Node, source: Any, destination: Any) -> Node:
     moving = unique_dims(node.domain, source)
     places = unique_dims(node.domain, destination)
     if len(moving) != len(places):
-        raise DimensionError(
-            f"moveaxis: {len(moving)} source axes but {len(places)} destinations"
-        )
+        raise DimensionError(f"moveaxis: {len(moving)} source axes but {len(places)} destinations")
     order = [d for d in range(node.ndim) if d not in moving]
     for place, d in sorted(zip(places, moving, strict=True)):
         order.insert(place, d)

@@ -189,7 +189,7 @@ def arange(
         return _wrap(_memory(np.arange(start, stop, step, dtype=to)))
     from lazytensor.io.progression import ProgressionSource
 
-    return _wrap(Scan(ProgressionSource(head[0], head[1] - head[0], size)))
+    return _wrap(Scan(ProgressionSource(head[0], np.diff(head)[0], size)))
 
 
 def _progression_size(start: Any, stop: Any, step: Any) -> int:

@@ -98,8 +98,7 @@ def _grid_drawing(node: Node) -> str:
     scale = _LARGEST / max(extents)
     height, width = (max(_SMALLEST, n * scale) for n in extents)
     ys, xs = (
-        _lines(n, c, side)
-        for n, c, side in zip(extents, cells[-2:], (height, width), strict=True)
+        _lines(n, c, side) for n, c, side in zip(extents, cells[-2:], (height, width), strict=True)
     )
     strokes = [f'<path d="M0 {y:.1f}H{width:.1f}"/>' for y in ys]
     strokes += [f'<path d="M{x:.1f} 0V{height:.1f}"/>' for x in xs]

@@ -48,8 +48,9 @@ def map_blocks(
     halo
         Elements around the cell that ``f`` gets to see: one number, one per dim, or a mapping.
     boundary
-        What stands in the halo outside the tensor: mirror images, the nearest element, zeros; with
-        None blocks at the edges are smaller.
+        What stands in the halo outside the tensor, in SciPy's words: mirror images that begin with
+        the outermost element, that element again and again, or zeros; with None blocks at the
+        edges are smaller.
     slice_pushdown
         Promise that ``f`` gives each element the same value in a smaller block, so that slices of
         the result need not compute whole cells.

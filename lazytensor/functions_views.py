@@ -53,9 +53,7 @@ def downsample(
     """
     node = as_node(x)
     with about(x):
-        return LazyTensor._wrap(
-            build_views.downsample(node, factors, method, align, None, approx)
-        )
+        return LazyTensor._wrap(build_views.downsample(node, factors, method, align, None, approx))
 
 
 def cast(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> LazyTensor:

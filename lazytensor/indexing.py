@@ -110,7 +110,9 @@ def _indexable(node: Node) -> tuple[Node, IndexTransform]:
 
 
 def finite_view(node: Node, transform: IndexTransform) -> Node:
-    """The view, if its domain is finite."""
+    """The view, if its domain is finite and its index arrays hold what they may."""
+    if transform.has_arrays:
+        transform = transform.validate()
     domain = transform.domain
     for d, (lo, hi) in enumerate(zip(domain.inclusive_min, domain.exclusive_max, strict=True)):
         if lo <= -inf or hi > inf:
@@ -122,11 +124,11 @@ def finite_view(node: Node, transform: IndexTransform) -> Node:
 
 def isel_node(node: Node, keys: Mapping[Any, Any]) -> Node:
     """Outer selection by positions, by dim; a one-dimensional array keeps the name of its dim."""
-    chosen = {d: _valued(key) for d, key in by_dim(node.domain, keys).items()}
+    chosen: dict[int | str, Any] = {d: _valued(key) for d, key in by_dim(node.domain, keys).items()}
     return view(node, relabel(node, chosen, isel(node.domain, chosen)))
 
 
-def relabel(node: Node, keys: Mapping[int, Any], transform: IndexTransform) -> IndexTransform:
+def relabel(node: Node, keys: Mapping[int | str, Any], transform: IndexTransform) -> IndexTransform:
     """The transform of an outer selection, its index-array dims named as they were in ``node``."""
     ranks = {d: _rank(key) for d, key in keys.items()}
     if all(rank != 1 for d, rank in ranks.items() if not isinstance(keys[d], slice)):

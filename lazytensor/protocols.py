@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -37,6 +37,10 @@ class Protocols(Operators):
     """Base of ``LazyTensor``: conversions and protocols, all of them implicit."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, key: Any) -> Self: ...
 
     __hash__ = None  # type: ignore[assignment]  # == is elementwise
     __array_priority__ = 1000
@@ -74,9 +78,6 @@ class Protocols(Operators):
         if not self._node.shape:
             raise TypeError("a 0-d tensor cannot be iterated over")
         return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, key: Any) -> Self:
-        raise NotImplementedError  # pragma: no cover  # LazyTensor indexes
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TypeError(

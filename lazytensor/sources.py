@@ -128,6 +128,8 @@ def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
 
 
 def _memory_node(obj: Any, dtype: Any) -> Node:
+    if isinstance(obj, Sequence) and not isinstance(obj, (str, bytes, list, tuple)):
+        obj = np.asarray(obj)  # range, array.array and other sequences
     if dtype is not None and isinstance(obj, (list, tuple, int, float, complex)):
         # Straight to the dtype: by way of float64 a large integer would lose digits.
         wanted = build_views.as_dtype(dtype)
@@ -283,9 +285,7 @@ def _only_image(uri: Any, options: dict[str, Any]) -> LazyTensor:
     if not chosen and (opened.plate is not None or len(opened) != 1):
         names = ", ".join(repr(image.path) for image in opened.images[:20])
         held = f"images {names}" if opened.plate is None else f"a plate, {opened.plate!r}"
-        raise FormatError(
-            f"{uri!r} holds {held}: use lt.open_ome_zarr, or name image= or well="
-        )
+        raise FormatError(f"{uri!r} holds {held}: use lt.open_ome_zarr, or name image= or well=")
     return scan_ome_zarr(uri, **options)
 
 

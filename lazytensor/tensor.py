@@ -291,13 +291,14 @@ class LazyTensor(Running):
             return self._wrap(levels[world.nearest_level(levels, size_by_dim, tolerance)])
 
     def _transformed(self, method: str) -> Subscript[Self]:
-        def apply(argument: Any) -> Self:
-            with about(self):
-                transform = IndexTransform.identity(self._node.domain)
-                moved = getattr(transform, method)[argument]
-                return self._wrap(indexing.finite_view(self._node, moved))
+        return Subscript(lambda argument: self._transform(method, argument), f"x.{method}")
 
-        return Subscript(apply, f"x.{method}")
+    def _transform(self, method: str, argument: Any) -> Self:
+        with about(self):
+            transform = IndexTransform.identity(self._node.domain)
+            return self._wrap(
+                indexing.finite_view(self._node, getattr(transform, method)[argument])
+            )
 
     @property
     def translate_to(self) -> Subscript[Self]:

@@ -59,18 +59,23 @@ def _assert_same_values(left: np.ndarray, right: np.ndarray) -> None:
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    same: np.ndarray = np.ones(left.shape, bool)
     if left.dtype.names:
-        parts = [_same(left[name], right[name]) for name in left.dtype.names]
-        return np.logical_and.reduce(parts)
-    equal = np.asarray(left == right)
+        for name in left.dtype.names:
+            same &= _same(left[name], right[name])
+        return same
     if left.dtype.kind == "c":
-        return _same(left.real, right.real) & _same(left.imag, right.imag)
+        same &= _same(left.real, right.real)
+        same &= _same(left.imag, right.imag)
+        return same
+    same &= left == right
     if left.dtype.kind not in "fV" or issubclass(left.dtype.type, np.void):
-        return equal
+        return same
     if left.dtype.kind == "V":  # the small floats and integers of ml_dtypes fit into float64
         left, right = left.astype(np.float64), right.astype(np.float64)
-    nan = np.isnan(left) & np.isnan(right)
-    return nan | (equal & (np.signbit(left) == np.signbit(right)))
+    same &= np.signbit(left) == np.signbit(right)
+    same |= np.isnan(left) & np.isnan(right)
+    return same
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,8 @@ def _nearest(axis: Axis, size: int, key: Any, name: str) -> int:
     world = float(key)
     if size == 0:
         raise OutOfBoundsError(f"dim {name} is empty, there is nothing at {world:g}")
-    guess = 0 if scale == 0 else round(min(max((world - axis.offset) / scale, 0), size - 1))
+    place = (world - axis.offset) / scale if scale else 0.0
+    guess = 0 if isnan(place) else round(min(max(place, 0), size - 1))
     near = range(max(0, guess - 1), min(size, guess + 2))
     best = min(near, key=lambda p: (abs(axis.world(p) - world), axis.world(p)))
     if not abs(axis.world(best) - world) <= abs(scale) * (0.5 + _SLACK):

@@ -160,6 +160,8 @@ def cast(draw: Draw, pair: Pair) -> Pair:
 def scalar_arithmetic(draw: Draw, pair: Pair) -> Pair:
     """An operator with a Python scalar."""
     x, m = pair
+    if m.values.dtype.kind == "b":
+        return pair
     which = draw(st.integers(0, 4))
     return _apply(which, x), Mirror(_apply(which, m.values), m.origin)
 
@@ -176,6 +178,8 @@ def with_itself(draw: Draw, pair: Pair) -> Pair:
     dims = [d for d, n in enumerate(m.values.shape) if n > 1]
     if not dims:
         return pair
+    if m.values.dtype.kind == "b":
+        return pair
     d = draw(st.sampled_from(dims))
     left, right = (*[slice(None)] * d, slice(1, None)), (*[slice(None)] * d, slice(None, -1))
     # The two crops disagree on where they start, so the result counts from 0 on that dim.
@@ -187,7 +191,7 @@ def broadcast_with_reduction(draw: Draw, pair: Pair) -> Pair:
     """``x - max(x, axis, keepdims)``: a reduction that is broadcast back."""
     x, m = pair
     dims = [d for d, n in enumerate(m.values.shape) if n]
-    if not dims or 0 in m.values.shape:
+    if not dims or 0 in m.values.shape or m.values.dtype.kind == "b":
         return pair
     d = draw(st.sampled_from(dims))
     origin = list(m.origin)
@@ -297,7 +301,8 @@ def reshape(draw: Draw, pair: Pair) -> Pair:
     x, m = pair
     n = m.values.size
     shape = (n // 2, 2) if n and n % 2 == 0 and draw(st.booleans()) else (n,)
-    return lt.reshape(x, shape), Mirror(m.values.reshape(shape), (0,) * len(shape))
+    origin = m.origin if shape == m.values.shape else (0,) * len(shape)
+    return lt.reshape(x, shape), Mirror(m.values.reshape(shape), origin)
 
 
 def hints(draw: Draw, pair: Pair) -> Pair:

@@ -135,7 +135,7 @@ def _restore(obj: Any, chunks: Any, dims: Any) -> ArrayLikeSource:
 def _dtype_of(obj: Any) -> np.dtype:
     named = getattr(obj.dtype, "numpy_dtype", obj.dtype)
     try:
-        dtype = np.dtype(named)
+        dtype: np.dtype = np.dtype(named)
     except TypeError:
         raise DTypeError(
             f"{type(obj).__name__} has dtype {obj.dtype!r}, which NumPy lacks"
@@ -146,14 +146,16 @@ def _dtype_of(obj: Any) -> np.dtype:
 
 
 def _dims_of(obj: Any) -> Sequence[str | None] | None:
-    for names in (
+    candidates: tuple[Any, ...] = (
         getattr(obj, "dims", None),
         getattr(getattr(obj, "metadata", None), "dimension_names", None),
         getattr(getattr(obj, "domain", None), "labels", None),
-    ):
-        if isinstance(names, (tuple, list)) and len(names) == len(obj.shape):
-            if all(name is None or isinstance(name, str) for name in names):
-                return names
+    )
+    for names in candidates:
+        if not isinstance(names, (tuple, list)) or len(names) != len(obj.shape):
+            continue
+        if all(name is None or isinstance(name, str) for name in names):
+            return names
     return None
 
 

@@ -257,7 +257,7 @@ class NpySource:
             return
         with _opened(self._store, self._key) as stored:
             for start, nbytes, strides, place in _pieces(shape, box, self._header):
-                target = out[place]
+                target = out[(*place, ...)]
                 data = stored.read(start, nbytes)
                 if len(data) != nbytes:
                     raise SourceError(f"{self.label}: the file ends within the elements")
@@ -291,7 +291,7 @@ def _pieces(shape: tuple[int, ...], box: Box, header: Header) -> Iterator[_Piece
         for first in range(lo, hi, rows):
             n = min(rows, hi - first)
             nbytes = (n - 1) * strides[split] + last + header.dtype.itemsize
-            place = (*at, slice(first - lo, first - lo + n))
+            place: tuple[int | slice, ...] = (*at, slice(first - lo, first - lo + n))
             yield base + first * strides[split], nbytes, tuple(strides[split:]), place
 
 

@@ -2,8 +2,8 @@
 
 ``compose(outer, inner)`` maps ``x`` to ``outer(inner(x))``. For constants and affine maps it is a
 few integer operations per dimension, whatever the extents; only an index array looked up through
-another map is gathered (`index_gather`). The functions an engine asks of a transform (which box does
-it touch, what is it on a part of its domain) stand here too, as they are the same arithmetic.
+another map is gathered (`index_gather`). The functions an engine asks of a transform (which box
+does it touch, what is it on a part of its domain) stand here too: they are the same arithmetic.
 
 Nothing here knows the class `IndexTransform`: results are made by the argument they come from, so
 the class can use these functions for its own operators.
@@ -46,18 +46,23 @@ __all__ = [
 ]
 
 Maps = tuple[OutputIndexMap, ...]
-_ONE = 1 << 61  # coefficients below this in magnitude cannot overflow when combined once more
+_SAFE = 1 << 61
+"""Coefficients below this in magnitude need no overflow check."""
 
 
 class Transform(Protocol):
     """What composition needs of an `IndexTransform`."""
 
     @property
-    def domain(self) -> IndexDomain: ...
+    def domain(self) -> IndexDomain:
+        """The input space."""
+        ...
+
     @property
-    def maps(self) -> Maps: ...
-    @property
-    def has_arrays(self) -> bool: ...
+    def maps(self) -> Maps:
+        """One map per output dimension."""
+        ...
+
     def _make(self, domain: IndexDomain, maps: Maps) -> Self: ...
 
 
@@ -110,11 +115,11 @@ def substitute(
             out.append(i)
             continue
         shift = offset + stride * i.offset
-        if not -_ONE < shift < _ONE:
+        if not -_SAFE < shift < _SAFE:
             check_int64(shift, "an output offset")
         if i.kind == SINGLE:
             step = stride * i.stride
-            if not -_ONE < step < _ONE:
+            if not -_SAFE < step < _SAFE:
                 check_int64(step, "an output stride")
             out.append(single_map(i.input_dimension, shift, step))
         elif i.kind == CONSTANT:
@@ -123,12 +128,12 @@ def substitute(
             out.append(constant_map(offset))  # as if the array held zeros
         else:
             arrays = True
-            assert i.array is not None and i.bounds is not None
+            array, (first, end) = i.lookup()
             step = check_int64(stride * i.stride, "an output stride")
             lo, hi = affine_domain(*explicit_range(middle, dim), i.offset, i.stride)
-            bounds = max(lo, i.bounds[0]), min(hi, i.bounds[1])
-            bounds = bounds[0], max(bounds)
-            out.append(simplify(array_map(i.array, shift, step, bounds), domain))
+            lo, hi = max(lo, first), min(hi, end)
+            bounds = (lo, max(lo, hi))
+            out.append(simplify(array_map(array, shift, step, bounds), domain))
     if arrays or any(i.kind == ARRAY for i in inner):
         _check_dropped(maps, middle, inner, domain)
     return tuple(out)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NoReturn
 
-from lazytensor.errors import DimensionError, OutOfBoundsError
+from lazytensor.errors import DimensionError
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index_build import Step
 from lazytensor.plan.index_dims import (
@@ -58,9 +58,7 @@ class DimExpression:
         raise TypeError("dimension expressions are written d[dims], see lazytensor.d")
 
     @staticmethod
-    def _make(
-        selection: tuple[DimSpec, ...], operations: tuple[Operation, ...]
-    ) -> DimExpression:
+    def _make(selection: tuple[DimSpec, ...], operations: tuple[Operation, ...]) -> DimExpression:
         self = object.__new__(DimExpression if operations else DimSelection)
         object.__setattr__(self, "_selection", selection)
         object.__setattr__(self, "_operations", operations)
@@ -79,8 +77,8 @@ class DimExpression:
 
         A single scalar, slice or `newaxis` applies to every selected dimension. New axes only come
         first in an expression and stand where their numbers say they stand in the result. Several
-        index arrays go jointly: where the first of their dimensions is if the terms are consecutive,
-        else first.
+        index arrays go jointly: where the first of their dimensions is if the terms are
+        consecutive, else first.
 
         >>> IndexDomain(shape=[3, 4], labels=["y", "x"])[d["x", "y"][2, 1:3]]
         { "y": [1, 3) }

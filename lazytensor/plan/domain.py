@@ -259,7 +259,7 @@ class IndexDomain(_Fields):
             raise DimensionError(f"cannot {verb} {self!r} with {other!r}: {error}") from error
 
     @property
-    def T(self) -> IndexDomain:  # noqa: N802 - NumPy's name
+    def T(self) -> IndexDomain:
         """The domain with its dimensions in reverse order."""
         return self._permuted(tuple(range(self.rank - 1, -1, -1)))
 

@@ -17,6 +17,7 @@ from lazytensor.plan.cost import Estimate, format_bytes, format_count
 from lazytensor.plan.explain_labels import describe, describe_view, format_shape, shown_inputs
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Scan, View
+from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.optimize import Trace
 
 __all__ = ["FORMATS", "explain"]
@@ -88,9 +89,7 @@ class _Drawing:
     """Lines of a plan drawn as a tree."""
 
     def __init__(self, root: Node) -> None:
-        self._consumers = Counter(
-            child for node in walk(root) for child in _inputs(node)
-        )
+        self._consumers = Counter(child for node in walk(root) for child in _inputs(node))
         self._numbers: dict[Node, int] = {}
         self._root = root
 
@@ -136,9 +135,9 @@ class _Drawing:
                     (f"… {format_count(hidden)} more operations", rails, "┆  ", rails),
                 ]
         if len(inputs) > _MAX_INPUTS:
-            noun = "layers" if hasattr(node, "layer_at") or hasattr(node, "window") else "inputs"
-            more = len(inputs) - _MAX_INPUTS + 1
-            items = [*inputs[: _MAX_INPUTS - 1], f"… {format_count(more)} more {noun}"]
+            noun = "layers" if isinstance(node, (Join, Overlay)) else "inputs"
+            more = len(inputs) - _MAX_INPUTS
+            items = [*inputs[:_MAX_INPUTS], f"… {format_count(more)} more {noun}"]
         last = len(items) - 1
         return [
             (item, rails, "└─ ", rails + "   ")

@@ -6,8 +6,8 @@ of views is one transform, and what a chunk of the result needs of a source is a
 
 The class is a thin face: bounds are worked out in `index_propagate`, keys in `index_key`,
 dimension expressions in `dimexpr`, and `compose.substitute` turns the maps of any of these steps
-into the maps of the result. The surface is that of ``tensorstore.IndexTransform``; differences: ours
-is hashable, has up to 64 dimensions, prints without a final line break, refuses indices that
+into the maps of the result. The surface is that of ``tensorstore.IndexTransform``. Differences:
+ours is hashable, has up to 64 dimensions, prints without a final line break, refuses indices that
 TensorStore silently drops (an index array for a dimension that no map depends on), and reads
 ``stride[None]`` as documented (unchanged).
 """
@@ -35,7 +35,7 @@ from lazytensor.plan.index_maps import (
     map_from_data,
     map_to_json,
 )
-from lazytensor.plan.index_propagate import explicitly_empty, propagate
+from lazytensor.plan.index_propagate import propagate
 from lazytensor.plan.output_map import (
     ARRAY,
     EVERYWHERE,
@@ -43,6 +43,7 @@ from lazytensor.plan.output_map import (
     OutputIndexMap,
     OutputIndexMaps,
     OutputIndexMethod,
+    array_map,
     constant_map,
 )
 
@@ -70,8 +71,8 @@ class IndexTransform(_Fields):
     a sequence of `Dim`; each with ``output=``, a sequence of `OutputIndexMap` (the identity if left
     out); ``json=``.
 
-    Indexing (``transform[...]``, ``.oindex[...]``, ``.vindex[...]``) composes: by NumPy-style keys in
-    coordinates, by an `IndexDomain`, a `DimExpression` or another transform.
+    Indexing (``transform[...]``, ``.oindex[...]``, ``.vindex[...]``) composes: by NumPy-style keys
+    in coordinates, by an `IndexDomain`, a `DimExpression` or another transform.
 
     Attributes
     ----------
@@ -261,20 +262,25 @@ class IndexTransform(_Fields):
         return found
 
     def validate(self) -> IndexTransform:
-        """Check the values of all index arrays against their index ranges; returns itself.
+        """Check the values of all index arrays against their index ranges.
 
         Composition only narrows the range that an index array may hold; this is the check to do
-        once before such a transform reads anything. Raises `OutOfBoundsError`.
+        once before such a transform reads anything. Returns the same transform without the ranges,
+        which say nothing any more: that is its canonical form, equal whatever way it came about.
+        Raises `OutOfBoundsError`.
 
         >>> IndexTransform(input_shape=[5])[[0, 7]].validate()
         Traceback (most recent call last):
         lazytensor.errors.OutOfBoundsError: index 7 of the index array for output dimension 0 ...
         """
-        if self.has_arrays and not explicitly_empty(self.domain):
-            for i, m in enumerate(self.maps):
-                if m.kind == ARRAY:
-                    check_bounded(m, EVERYWHERE, f"output dimension {i}")
-        return self
+        if not self.has_arrays:
+            return self
+        maps = list(self.maps)
+        for i, m in enumerate(maps):
+            if m.array is not None and m.bounds != EVERYWHERE:
+                check_bounded(m, EVERYWHERE, f"output dimension {i}")
+                maps[i] = array_map(m.array, m.offset, m.stride, EVERYWHERE)
+        return _make(self.domain, tuple(maps))
 
     def __call__(self, indices: Iterable[SupportsIndex]) -> tuple[int, ...]:
         """The output coordinates of one point, given as a sequence of ``input_rank`` integers.

@@ -1,13 +1,12 @@
 """Index arrays as values: owned, read-only, hashable by content.
 
 NumPy arrays can neither be hashed nor compared to one boolean, and plans need both (equal views are
-one node). `IndexArray` owns a C-contiguous int64 array nobody can write to any more, and compares by
-shape and a digest of the bytes that is made once, on demand.
+one node). `IndexArray` owns a C-contiguous int64 array that nobody can write to any more, and
+compares by shape and a digest of the bytes that is made once, on demand.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -51,6 +50,8 @@ class IndexArray:
     def digest(self) -> bytes:
         """16 bytes that stand for the values (not the shape)."""
         if self._digest is None:
+            import hashlib  # with OpenSSL behind it the slowest import of all, and rarely needed
+
             little = self.values.astype("<i8", copy=False)
             self._digest = hashlib.blake2b(little.tobytes(), digest_size=16).digest()
         return self._digest

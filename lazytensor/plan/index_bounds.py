@@ -120,9 +120,7 @@ def match_slice_dims(target: Sequence[str], window: Sequence[str]) -> tuple[tupl
     return tuple(dims), False
 
 
-def move_to(
-    bounds: BoundsData, dims: Sequence[int], origins: Sequence[int | None]
-) -> BoundsData:
+def move_to(bounds: BoundsData, dims: Sequence[int], origins: Sequence[int | None]) -> BoundsData:
     """Give dimensions a new first coordinate; None leaves one alone.
 
     Raises `OutOfBoundsError` where a dimension is unbounded below or the origin is no index.

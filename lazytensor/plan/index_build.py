@@ -1,16 +1,15 @@
 """The general index step: terms placed on dimensions become a domain and maps.
 
 Every way of writing an index (a plain key, ``oindex``, ``vindex``, a dimension expression on some
-dimensions) says which term speaks of which dimension of the *intermediate* space: the old dimensions
-with the new axes put in. From there on there is one rule, which is this module: dimensions keep
-their order, an integer or array term removes its dimension, and the dimensions of index arrays are
-put in where their group is anchored.
+dimensions) says which term speaks of which dimension of the *intermediate* space: the old
+dimensions with the new axes put in. From there on there is one rule, which is this module:
+dimensions keep their order, an integer or array term removes its dimension, and the dimensions of
+index arrays are put in where their group is anchored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,14 +48,18 @@ class Step(NamedTuple):
     selected: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
 class _Group:
     """Index arrays that share their dimensions in the result."""
 
-    anchor: int
-    shape: tuple[int, ...]
-    members: list[tuple[int, NDArray[Any]]]
-    start: int = 0
+    __slots__ = ("anchor", "members", "shape", "start")
+
+    def __init__(
+        self, anchor: int, shape: tuple[int, ...], members: list[tuple[int, NDArray[Any]]]
+    ) -> None:
+        self.anchor = anchor
+        self.shape = shape
+        self.members = members
+        self.start = 0
 
     def map_of(self, values: NDArray[Any], rank: int) -> OutputIndexMap:
         """The array map of one member in a result of ``rank`` dimensions."""
@@ -66,22 +69,25 @@ class _Group:
         return array_map(IndexArray(full), 0, 1, EVERYWHERE)
 
 
-@dataclass(slots=True)
 class _Result:
     """The dimensions of the result as they are put out, one after the other."""
 
-    lo: list[int] = field(default_factory=list)
-    hi: list[int] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    lower: list[bool] = field(default_factory=list)
-    upper: list[bool] = field(default_factory=list)
+    __slots__ = ("hi", "labels", "lo", "lower", "upper")
+
+    def __init__(self) -> None:
+        self.lo: list[int] = []
+        self.hi: list[int] = []
+        self.labels: list[str] = []
+        self.lower: list[bool] = []
+        self.upper: list[bool] = []
 
     def add(self, bounds: Bounds, label: str = "") -> int:
         """Put out one dimension; returns its number."""
-        for column, value in zip(
-            (self.lo, self.hi, self.lower, self.upper), bounds, strict=True
-        ):
-            column.append(value)  # type: ignore[attr-defined]
+        lo, hi, lower, upper = bounds
+        self.lo.append(lo)
+        self.hi.append(hi)
+        self.lower.append(lower)
+        self.upper.append(upper)
         self.labels.append(label)
         return len(self.lo) - 1
 
@@ -116,11 +122,9 @@ def index_domain(
     total = domain.rank + len(new_dims)
     old_dims = iter(range(domain.rank))
     base = [None if dim in new_dims else next(old_dims) for dim in range(total)]
-    origins = [
-        domain.inclusive_min[old] if positional and old is not None else 0 for old in base
-    ]
+    origins = [domain.inclusive_min[old] if positional and old is not None else 0 for old in base]
     groups, group_of = _group_arrays(placed, mode, origins)
-    simple = {p.dims[0]: p.term for p in placed if not isinstance(p.term, np.ndarray)}
+    simple = {p.dims[0]: p.term for p in placed if p.dims and not isinstance(p.term, np.ndarray)}
     looked_up = {dim for group in groups for dim, _ in group.members}
 
     result = _Result()
@@ -184,9 +188,7 @@ def _group_arrays(
     at = [i for i, p in enumerate(placed) if isinstance(p.term, np.ndarray)]
     parts = {i: _coordinates(placed[i], origins) for i in at}
     if mode == "oindex":
-        groups = {
-            i: _Group(placed[i].at, shape, members) for i, (shape, members) in parts.items()
-        }
+        groups = {i: _Group(placed[i].at, shape, members) for i, (shape, members) in parts.items()}
         return list(groups.values()), groups
     if not at:
         return [], {}

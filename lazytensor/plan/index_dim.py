@@ -179,9 +179,7 @@ class Dim:
         try:
             index = operator.index(cast(SupportsIndex, other))
         except TypeError:
-            raise TypeError(
-                f"an interval contains integers and intervals, got {other!r}"
-            ) from None
+            raise TypeError(f"an interval contains integers and intervals, got {other!r}") from None
         return -INF < index < INF and self.inclusive_min <= index < self.exclusive_max
 
     def __iter__(self) -> Iterator[int]:

@@ -41,13 +41,11 @@ def gather(
 
     Raises `OutOfBoundsError` if an index array of ``inner`` leads outside ``middle``.
     """
-    assert m.array is not None and m.bounds is not None
     if explicitly_empty(domain):
         return constant_map(0)
-    values = m.array.values
+    values = m.lookup()[0].values
     index = tuple(
-        0 if n == 1 else _positions(inner[d], middle, d, domain)
-        for d, n in enumerate(values.shape)
+        0 if n == 1 else _positions(inner[d], middle, d, domain) for d, n in enumerate(values.shape)
     )
     found = np.asarray(values[index])
     if found.ndim == 0:
@@ -63,30 +61,27 @@ def simplify(
     An array over an empty domain becomes the constant 0, an array of one element a constant. Raises
     `OutOfBoundsError` if that one element is outside the index range.
     """
-    assert m.array is not None and m.bounds is not None
     if explicitly_empty(domain):
         return constant_map(0)
-    kept = m.array.values if values is None else values
+    array, bounds = m.lookup()
+    kept = array.values if values is None else values
     if kept.size == 1:
         value = int(kept.reshape(()))
-        _check_range(value, value, m.bounds, "index array")
+        _check_range(value, value, bounds, "index array")
         return constant_map(check_int64(m.offset + m.stride * value, "an output offset"))
     if values is None:
         return m
-    return array_map(IndexArray(values), m.offset, m.stride, m.bounds)
+    return array_map(IndexArray(values), m.offset, m.stride, bounds)
 
 
 def cut_array(m: OutputIndexMap, domain: IndexDomain, box: Box) -> Values:
     """The part of a map's index array that belongs to a box inside ``domain`` (a view)."""
-    assert m.array is not None
-    values = m.array.values
+    values = m.lookup()[0].values
     return values[
         tuple(
             [
                 slice(0, 1) if n == 1 else slice(lo - origin, hi - origin)
-                for n, (lo, hi), origin in zip(
-                    values.shape, box, domain.inclusive_min, strict=True
-                )
+                for n, (lo, hi), origin in zip(values.shape, box, domain.inclusive_min, strict=True)
             ]
         )
     ]
@@ -97,12 +92,12 @@ def check_bounded(m: OutputIndexMap, target: tuple[int, int], what: str) -> None
 
     Values outside the map's own index range are reported as well.
     """
-    assert m.array is not None and m.bounds is not None
-    values = m.array.values
+    array, (first, end) = m.lookup()
+    values = array.values
     if values.size == 0:
         return
     lo, hi = affine_domain(*target, m.offset, m.stride)
-    bounds = max(lo, m.bounds[0]), min(hi, m.bounds[1])
+    bounds = max(lo, first), min(hi, end)
     _check_range(int(values.min()), int(values.max()), bounds, f"index array for {what}")
 
 
@@ -116,9 +111,7 @@ def _check_range(low: int, high: int, bounds: tuple[int, int], what: str) -> Non
         )
 
 
-def _positions(
-    i: OutputIndexMap, middle: IndexDomain, d: int, domain: IndexDomain
-) -> int | Values:
+def _positions(i: OutputIndexMap, middle: IndexDomain, d: int, domain: IndexDomain) -> int | Values:
     """Positions along dimension ``d`` of ``middle``, shaped to vary over ``domain``."""
     origin = middle.inclusive_min[d]
     if i.kind == CONSTANT:
@@ -131,5 +124,4 @@ def _positions(
             [-1 if k == dim else 1 for k in range(domain.rank)]
         )
     check_bounded(i, (origin, middle.exclusive_max[d]), f"dimension {d} of {middle!r}")
-    assert i.array is not None
-    return i.offset + i.stride * i.array.values - origin
+    return i.offset + i.stride * i.lookup()[0].values - origin

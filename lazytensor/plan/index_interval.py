@@ -1,9 +1,9 @@
 """Integer intervals under affine maps: the arithmetic below the index algebra.
 
 An interval is a pair ``(lo, hi)`` of Python integers, half-open, in the coordinates of one
-dimension. It is no class: the algebra creates millions of them and looks at each once. The unbounded
-ends are ``-INF`` and ``INF + 1`` (so that ``hi - 1`` is ``+INF``), which makes every size and every
-comparison come out right without a special case.
+dimension. It is no class: the algebra creates millions of them and looks at each once. The
+unbounded ends are ``-INF`` and ``INF + 1`` (so that ``hi - 1`` is ``+INF``), which makes every size
+and every comparison come out right without a special case.
 
 The rules are TensorStore's: a finite index lies in ``[-(2**62 - 2), 2**62 - 2]``, coordinates are
 absolute, and nothing wraps or clips.
@@ -61,9 +61,7 @@ def check_int64(value: int, what: str) -> int:
     raise OutOfBoundsError(f"integer overflow computing {what}: {value} does not fit 64 bits")
 
 
-def format_interval(
-    lo: int, hi: int, lo_implicit: bool = False, hi_implicit: bool = False
-) -> str:
+def format_interval(lo: int, hi: int, lo_implicit: bool = False, hi_implicit: bool = False) -> str:
     """Write an interval the way TensorStore prints it.
 
     >>> format_interval(0, 5, hi_implicit=True), format_interval(-INF, UNBOUNDED)
@@ -95,7 +93,7 @@ def affine_domain(lo: int, hi: int, offset: int, stride: int) -> tuple[int, int]
 
 
 def affine_range(lo: int, hi: int, offset: int, stride: int) -> tuple[int, int]:
-    """Return the smallest interval that holds ``offset + stride * x`` for all ``x`` in ``[lo, hi)``.
+    """Return the smallest interval with ``offset + stride * x`` for all ``x`` in ``[lo, hi)``.
 
     >>> affine_range(0, 4, 1, 3), affine_range(0, 4, 0, -2), affine_range(2, 2, 1, 3)
     ((1, 11), (-6, 1), (7, 7))
@@ -135,15 +133,10 @@ def intersect_preferring_explicit(a: Bounds, b: Bounds) -> Bounds:
     >>> intersect_preferring_explicit((0, 9, False, False), (3, 5, True, True))
     (0, 9, False, False)
     """
-    if a[2] == b[2]:
-        lo = max(a[0], b[0])
-    else:
-        lo = b[0] if a[2] else a[0]
-    if a[3] == b[3]:
-        hi = min(a[1], b[1])
-    else:
-        hi = b[1] if a[3] else a[1]
-    return lo, max(lo, hi), a[2] and b[2], a[3] and b[3]
+    lows = [a[0], b[0]] if a[2] == b[2] else [b[0] if a[2] else a[0]]
+    highs = [a[1], b[1]] if a[3] == b[3] else [b[1] if a[3] else a[1]]
+    lo = max(lows)
+    return lo, max(lo, min(highs)), a[2] and b[2], a[3] and b[3]
 
 
 def strided_slice(

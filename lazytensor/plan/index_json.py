@@ -38,25 +38,28 @@ def bounds_from_json(json: Any, prefix: str = "", what: str = "index domain") ->
     >>> bounds_from_json({"shape": [2, [3]]})
     ((0, 0), (2, 3), ('', ''), (False, False), (False, True))
     """
-    members = {
-        name: prefix + name for name in ("rank", "inclusive_min", *_UPPER, "labels")
-    }
+    members = {name: prefix + name for name in ("rank", "inclusive_min", *_UPPER, "labels")}
     _check_members(json, set(members.values()) | ({"output"} if prefix else set()), what)
     rank = _json_rank(json, members, what)
     given = [name for name in _UPPER if members[name] in json]
     if len(given) > 1:
         raise SerializationError(f"{what}: at most one of {given} is allowed")
     lower_default = 0 if given == ["shape"] else None
-    lows = [_json_bound(v, -1, members["inclusive_min"]) for v in json.get(members["inclusive_min"])
-            or [0 if lower_default == 0 else ["-inf"]] * rank]
+    lows = [
+        _json_bound(v, -1, members["inclusive_min"])
+        for v in json.get(members["inclusive_min"])
+        or [0 if lower_default == 0 else ["-inf"]] * rank
+    ]
     highs = (
         [_json_bound(v, 1, members[given[0]]) for v in json[members[given[0]]]]
         if given
         else [(UNBOUNDED, True)] * rank
     )
     lo = tuple(bound for bound, _ in lows)
-    hi = tuple(_exclusive(given[0] if given else "", low, high)
-               for low, (high, _) in zip(lo, highs, strict=True))
+    hi = tuple(
+        _exclusive(given[0] if given else "", low, high)
+        for low, (high, _) in zip(lo, highs, strict=True)
+    )
     try:
         for pair in zip(lo, hi, strict=True):
             check_interval(*pair)

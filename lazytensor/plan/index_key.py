@@ -67,11 +67,11 @@ def slice_box(domain: IndexDomain, key: tuple[Any, ...]) -> Step | None:
             # Every term so far and to come must use one dimension for this count to hold.
             if to_fill < 0 or not _SIMPLE.issuperset(map(type, key[d + 1 :])):
                 return None
-            for d in range(d, kept):  # noqa: PLW2901 - goes on counting
+            for e in range(d, kept):
                 maps.append(IDENTITY[len(lo)])
-                lo.append(lows[d])
-                hi.append(highs[d])
-                labels.append(names[d])
+                lo.append(lows[e])
+                hi.append(highs[e])
+                labels.append(names[e])
         elif d == rank:
             return None
         elif type(k) is slice:
@@ -97,11 +97,11 @@ def slice_box(domain: IndexDomain, key: tuple[Any, ...]) -> Step | None:
             maps.append(constant_map(k))
         else:
             return None
-    for d in range(len(maps), rank):
+    for e in range(len(maps), rank):
         maps.append(IDENTITY[len(lo)])
-        lo.append(lows[d])
-        hi.append(highs[d])
-        labels.append(names[d])
+        lo.append(lows[e])
+        hi.append(highs[e])
+        labels.append(names[e])
     result = IndexDomain._make(tuple(lo), tuple(hi), tuple(labels))
     if outside:
         propagate(domain, result, maps)

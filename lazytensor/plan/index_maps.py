@@ -47,10 +47,10 @@ def map_to_json(m: OutputIndexMap) -> dict[str, Any]:
     {'input_dimension': 1, 'stride': 2}
     """
     out: dict[str, Any] = {}
-    if m.array is not None and m.bounds is not None:
-        values = m.array.values
+    if m.kind == ARRAY:
+        array, (lo, hi) = m.lookup()
+        values = array.values
         out["index_array"] = values.tolist()
-        lo, hi = m.bounds
         inside = not values.size or (
             max(lo, 1 - INF) <= values.min() and values.max() < min(hi, INF)
         )
@@ -77,14 +77,12 @@ def format_map(m: OutputIndexMap) -> str:
         return str(m.offset)
     if m.kind == SINGLE:
         return f"{m.offset} + {m.stride} * in[{m.input_dimension}]"
-    assert m.array is not None and m.bounds is not None
-    bounded = f"bounded({format_interval(*m.bounds)}, array(in)), where array ="
-    return f"{m.offset} + {m.stride} * {bounded}\n      {format_array(m.array.values)}"
+    array, bounds = m.lookup()
+    bounded = f"bounded({format_interval(*bounds)}, array(in)), where array ="
+    return f"{m.offset} + {m.stride} * {bounded}\n      {format_array(array.values)}"
 
 
-def check_maps(
-    domain: IndexDomain, maps: Sequence[OutputIndexMap]
-) -> tuple[OutputIndexMap, ...]:
+def check_maps(domain: IndexDomain, maps: Sequence[OutputIndexMap]) -> tuple[OutputIndexMap, ...]:
     """Maps in canonical form: stride 0 is constant, and so is an array over an empty domain.
 
     Raises `ShapeError` for an index array that does not fit the domain, `OutOfBoundsError` for an

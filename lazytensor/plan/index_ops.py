@@ -7,7 +7,6 @@ applies the steps.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Hashable, Sequence
 from typing import Any, Self
 
@@ -29,6 +28,7 @@ from lazytensor.plan.index_dims import (
     resolve_implicit,
 )
 from lazytensor.plan.index_interval import INF, UNBOUNDED, affine_domain
+from lazytensor.plan.index_key import slice_box
 from lazytensor.plan.index_propagate import propagate
 from lazytensor.plan.index_terms import (
     Term,
@@ -38,7 +38,7 @@ from lazytensor.plan.index_terms import (
     parse_terms,
     place_terms,
 )
-from lazytensor.plan.output_map import IDENTITY, OutputIndexMap, single_map
+from lazytensor.plan.output_map import IDENTITY, SINGLE, OutputIndexMap, single_map
 
 __all__ = [
     "Diagonal",
@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 Dims = tuple[int, ...]
+
+_SIMPLE = frozenset((int, slice))
 
 
 class Operation:
@@ -72,8 +74,8 @@ class Operation:
         raise NotImplementedError
 
     def key(self) -> Hashable:
-        """What makes two operations equal."""
-        return str(self)
+        """What makes two operations equal: kind and arguments (as printed: slices do not hash)."""
+        return type(self).__name__, str(self.arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.arguments
@@ -88,7 +90,9 @@ def _same_dims(domain: IndexDomain, dims: Dims) -> Step:
 
 
 def _format_numbers(numbers: Sequence[int | None], *, scalar: bool) -> str:
-    return str(numbers[0]) if scalar else ",".join(map(str, numbers)) or "()"
+    if scalar or not numbers:
+        return str(numbers[0]) if scalar else "()"
+    return ",".join(map(str, numbers)) + "," * (len(numbers) == 1)
 
 
 class Translate(Operation):
@@ -240,8 +244,7 @@ class Transpose(Operation):
     @classmethod
     def parse(cls, value: Any) -> Self:
         """From what stood in the brackets."""
-        single = hasattr(value, "__index__")
-        return cls(single, *((operator.index(value),) if single else flatten_selection(value)))
+        return cls(*flatten_selection(value))
 
     def apply(self, domain: IndexDomain, dims: Dims) -> Step:
         """Put the selected dimensions at their targets and the others into the gaps, in order."""
@@ -255,10 +258,10 @@ class Transpose(Operation):
         return Step(domain._permuted(perm), tuple(maps), targets)
 
     def _targets(self, rank: int, count: int) -> Dims:
-        single, *terms = self.arguments
+        terms = self.arguments
         if any(isinstance(term, str) for term in terms):
             raise DimensionError("the target dimensions of a transpose cannot be given by label")
-        if single:
+        if len(terms) == 1 and isinstance(terms[0], int):
             last = rank - count
             target = terms[0] if terms[0] >= 0 else terms[0] + 1 + last
             if count and not 0 <= target <= last:
@@ -275,7 +278,7 @@ class Transpose(Operation):
         return targets
 
     def __str__(self) -> str:
-        return f".transpose[{format_selection(self.arguments[1:])}]"
+        return f".transpose[{format_selection(self.arguments)}]"
 
 
 class Index(Operation):
@@ -310,6 +313,9 @@ class Index(Operation):
         if scalar:
             terms = terms * len(dims)
         filled = fill_ellipsis(terms, len(dims), exact=True)
+        quick = _slice_dims(domain, filled, dims) if domain.explicit else None
+        if quick is not None:
+            return quick
         return index_domain(domain, place_terms(filled, dims), mode)
 
     def key(self) -> Hashable:
@@ -321,6 +327,21 @@ class Index(Operation):
         mode, terms, scalar = self.arguments
         name = "" if mode == "default" else f".{mode}"
         return f"{name}[{format_terms(terms, scalar=scalar)}]"
+
+
+def _slice_dims(domain: IndexDomain, terms: tuple[Term, ...], dims: Dims) -> Step | None:
+    """Integers and slices by the fast way of plain keys; None if there is anything else."""
+    if not _SIMPLE.issuperset(map(type, terms)):
+        return None
+    key: list[Term] = [slice(None)] * domain.rank
+    for dim, term in zip(dims, terms, strict=True):
+        key[dim] = term
+    step = slice_box(domain, tuple(key))
+    if step is None:
+        return None
+    kept = [step.maps[dim] for dim in dims]
+    selected = tuple([m.input_dimension for m in kept if m.kind == SINGLE])
+    return step._replace(selected=selected)
 
 
 def _resolve_with_new(
@@ -348,9 +369,7 @@ def _resolve_with_new(
             assert isinstance(dim, int)
             new.add(dim)
     old = [dim for dim in range(len(unnamed)) if dim not in new]
-    dims = tuple(
-        old[domain.labels.index(dim)] if isinstance(dim, str) else dim for dim in flat
-    )
+    dims = tuple(old[domain.labels.index(dim)] if isinstance(dim, str) else dim for dim in flat)
     check_distinct_dims(dims)
     return dims, filled
 

@@ -2,8 +2,9 @@
 
 The half of composition that looks at bounds: the explicit bounds of the target must be respected by
 everything explicit in the source, and implicit bounds of the source are replaced by what the target
-allows. Kept apart from the substitution of maps because both are needed alone (``domain[transform]``
-has no maps to substitute; a slice of an explicit domain needs no propagation).
+allows. Kept apart from the substitution of maps because both are needed alone
+(``domain[transform]`` has no maps to substitute; a slice of an explicit domain needs no
+propagation).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lazytensor.plan.index_interval import (
 )
 from lazytensor.plan.output_map import CONSTANT, SINGLE, OutputIndexMap
 
-__all__ = ["explicitly_empty", "inside_explicit", "propagate"]
+__all__ = ["explicit_range", "explicitly_empty", "inside_explicit", "propagate"]
 
 
 def propagate(
@@ -39,9 +40,7 @@ def propagate(
     return _propagate_any(target, source, maps)
 
 
-def _stays_inside(
-    target: IndexDomain, source: IndexDomain, maps: Sequence[OutputIndexMap]
-) -> bool:
+def _stays_inside(target: IndexDomain, source: IndexDomain, maps: Sequence[OutputIndexMap]) -> bool:
     """Whether explicit, non-empty source intervals plainly stay inside: the common case, fast."""
     lows, highs = source.inclusive_min, source.exclusive_max
     for (kind, offset, stride, dim, _, _), lo, hi in zip(
@@ -83,9 +82,7 @@ def _propagate_any(
                 f"bounds {format_interval(lo[dim], hi[dim])} of dimension {dim} are not contained "
                 f"in {format_interval(*bounds)}, which is what {target!r} allows"
             )
-    result = IndexDomain._make(
-        tuple(lo), tuple(hi), source.labels, tuple(lower), tuple(upper)
-    )
+    result = IndexDomain._make(tuple(lo), tuple(hi), source.labels, tuple(lower), tuple(upper))
     if not explicitly_empty(result):
         _check_constants(target, maps)
     return result

@@ -146,8 +146,9 @@ def consumed_dims(term: Term) -> int:
 def fill_ellipsis(terms: Sequence[Term], rank: int, *, exact: bool = False) -> tuple[Term, ...]:
     """Replace the ellipsis by as many full slices as make the terms consume ``rank`` dimensions.
 
-    Without an ellipsis they are appended, or with ``exact`` the number must agree. Raises
-    `OutOfBoundsError` if the terms need more dimensions.
+    Without an ellipsis they are appended, or with ``exact`` the number must agree. An ellipsis that
+    stands for no dimension stays: it still separates index arrays, in NumPy as in TensorStore.
+    Raises `OutOfBoundsError` if the terms need more dimensions.
 
     >>> fill_ellipsis((Ellipsis, 2), 3)
     (slice(None, None, None), slice(None, None, None), 2)
@@ -161,7 +162,7 @@ def fill_ellipsis(terms: Sequence[Term], rank: int, *, exact: bool = False) -> t
     full = (slice(None),) * (rank - needed)
     if place < 0:
         return (*terms, *full)
-    return (*terms[:place], *full, *terms[place + 1 :])
+    return (*terms[:place], *(full or (Ellipsis,)), *terms[place + 1 :])
 
 
 def place_terms(terms: Sequence[Term], dims: Sequence[int]) -> list[Placed]:
@@ -213,6 +214,6 @@ def _format_term(term: Term) -> str:
     if term is Ellipsis:
         return "..."
     if isinstance(term, slice):
-        text = f"{'' if term.start is None else term.start}:{'' if term.stop is None else term.stop}"
-        return text if term.step is None else f"{text}:{term.step}"
+        ends = ["" if end is None else str(end) for end in (term.start, term.stop)]
+        return ":".join(ends if term.step is None else [*ends, str(term.step)])
     return repr(term)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.grid import DimGrid
-from lazytensor.plan.node import Node, walk
+from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import View
 from lazytensor.plan.nodes_block import Call
 from lazytensor.plan.rules import PASSES
@@ -32,6 +32,8 @@ __all__ = ["Firing", "Trace", "optimize"]
 
 _MAX_SWEEPS = 16
 """Laws only ever move views down and drop nodes, so sweeps end by themselves; two or three do."""
+
+_MAX_ROUNDS = 8
 
 _ALL = QueryOptFlags()
 
@@ -139,7 +141,7 @@ class _Sweep:
     """One visit of every node, and the plan that comes of it."""
 
     __slots__ = (
-        "becomes", "firings", "laws", "level", "pending", "quiet", "root", "users", "waiting",
+        "becomes", "firings", "laws", "level", "pending", "quiet", "root", "rounds", "users", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -156,6 +158,7 @@ class _Sweep:
         # node above the one whose turn it is, so at a node's turn its consumers are complete.
         self.waiting: list[list[Node]] = []
         self.pending: set[Node] = set()
+        self.rounds: dict[Node, int] = {}
         self.level = -1
 
     def run(self) -> Node:
@@ -220,7 +223,7 @@ class _Sweep:
         laws = self.laws.under_view.get(type(node))
         if laws is None or (shared and all(law.gated for law in laws)):
             return
-        moved = [self._find(laws, view, node) for view in views]
+        moved = [self._unless_circling(self._find(laws, view, node), node) for view in views]
         # Who stays needs the node: what a gated law moves then would be computed twice.
         stays = shared or any(found is None for found in moved)
         for view, found in zip(views, moved, strict=True):
@@ -228,6 +231,20 @@ class _Sweep:
                 self.firings.append(found)
                 del self.users[node][view]
                 self._become(view, found.after)
+
+    def _unless_circling(self, found: Firing | None, node: Node) -> Firing | None:
+        """None once a view has stayed above the same kind of node again and again.
+
+        A law leaves part of a view above the node it made; a few rounds later nothing should be
+        left to do. Should a law never see that, the plan is left as it is: slower is not wrong.
+        """
+        if found is None or type(found.after) is not View or type(found.after.x) is not type(node):
+            return found
+        rounds = self.rounds.get(node, 0) + 1
+        if rounds > _MAX_ROUNDS:
+            return None
+        self.rounds[found.after.x] = max(rounds, self.rounds.get(found.after.x, 0))
+        return found
 
     def _find(self, laws: Iterable[Law], *nodes: Node) -> Firing | None:
         """The first law that applies, checked."""

@@ -159,6 +159,12 @@ class OutputIndexMap(_MapFields):
         """Values the index array may hold; None unless ``method`` is ``array``."""
         return None if self.bounds is None else Dim._make(*self.bounds)  # type: ignore[return-value]
 
+    def lookup(self) -> tuple[IndexArray, tuple[int, int]]:
+        """Array and range of an array map (and only of that)."""
+        assert self.array is not None
+        assert self.bounds is not None
+        return self.array, self.bounds
+
     @property
     def key(self) -> tuple[Any, ...]:
         """Canonical plain data: equal maps have equal keys, arrays stand as their digest."""
@@ -172,9 +178,10 @@ class OutputIndexMap(_MapFields):
             text += f", stride={self.stride}"
         if self.kind == SINGLE:
             text += f", input_dimension={self.input_dimension}"
-        if self.array is not None and self.bounds is not None:
-            text += f", index_array={format_array(self.array.values)}"
-            text += f", index_range={format_interval(*self.bounds)}"
+        if self.kind == ARRAY:
+            array, bounds = self.lookup()
+            text += f", index_array={format_array(array.values)}"
+            text += f", index_range={format_interval(*bounds)}"
         return f"OutputIndexMap({text})"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazytensor.errors import DimensionError, OutOfBoundsError, ShapeError
-from lazytensor.plan.compose import substitute
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.index_build import index_domain
 from lazytensor.plan.index_dims import find_dim
+from lazytensor.plan.index_gather import simplify
 from lazytensor.plan.index_interval import MAX_RANK, truncated
 from lazytensor.plan.index_terms import (
     Placed,
@@ -34,7 +34,7 @@ from lazytensor.plan.index_terms import (
     parse_terms,
     place_terms,
 )
-from lazytensor.plan.output_map import IDENTITY, OutputIndexMap, constant_map, single_map
+from lazytensor.plan.output_map import ARRAY, IDENTITY, OutputIndexMap, constant_map, single_map
 
 __all__ = ["isel", "positional", "positional_oindex", "positional_vindex"]
 
@@ -201,36 +201,47 @@ def _slice_positions(domain: IndexDomain, d: int, k: slice) -> tuple[int, int, i
 
 def _advanced(domain: IndexDomain, key: Any, mode: str) -> IndexTransform:
     terms = fill_ellipsis(parse_terms(key)[0], domain.rank)
-    joint = mode != "oindex" and any(isinstance(term, np.ndarray) for term in terms)
+    arrays = [term for term in terms if isinstance(term, np.ndarray)]
+    joint = mode != "oindex" and bool(arrays)
+    # NumPy does not look at indices that are broadcast away because another has no element.
+    checked = not (joint and any(_is_empty(array) for array in arrays))
     coordinates: list[Term] = []
     d = 0
     for term in terms:
         used = consumed_dims(term)
-        coordinates.append(_as_coordinates(domain, range(d, d + used), term, joint=joint))
+        dims = range(d, d + used)
+        coordinates.append(_as_coordinates(domain, dims, term, joint=joint, checked=checked))
         d += used
     total = domain.rank + sum(term is None for term in terms)
-    placed = place_terms(terms, range(total))
     placed = [
         Placed(term, dims, at)
-        for term, (_, dims, at) in zip(coordinates, placed, strict=True)
+        for term, (_, dims, at) in zip(coordinates, place_terms(terms, range(total)), strict=True)
     ]
     step = index_domain(domain, placed, mode, positional=True)
-    maps = substitute(IDENTITY[: domain.rank], domain, step.maps, step.domain)
-    return IndexTransform._make(step.domain, maps)
+    # The coordinates are checked, so the arrays need no index range.
+    maps = [simplify(m, step.domain) if m.kind == ARRAY else m for m in step.maps]
+    return IndexTransform._make(step.domain, tuple(maps))
 
 
-def _as_coordinates(domain: IndexDomain, dims: range, term: Any, *, joint: bool) -> Term:
+def _is_empty(array: NDArray[Any]) -> bool:
+    return not array.any() if array.dtype == bool else array.size == 0
+
+
+def _as_coordinates(
+    domain: IndexDomain, dims: range, term: Term, *, joint: bool, checked: bool
+) -> Term:
     """One term of positions as a term of coordinates, checked."""
-    if term is None:
-        return None
+    if term is None or term is Ellipsis:
+        return term
     if isinstance(term, slice):
         return _sliced(domain, dims[0], term)
     if isinstance(term, int):
-        at = _wrapped(domain, dims[0], np.asarray(term))
+        at = _wrapped(domain, dims[0], np.asarray(term), checked=True)
         return at if joint else int(at)
+    assert isinstance(term, np.ndarray)
     if term.dtype == bool:
         return _matching_mask(domain, dims, term)
-    return _wrapped(domain, dims[0], term)
+    return _wrapped(domain, dims[0], term, checked=checked)
 
 
 def _sliced(domain: IndexDomain, d: int, k: slice) -> slice:
@@ -245,10 +256,12 @@ def _sliced(domain: IndexDomain, d: int, k: slice) -> slice:
     return slice(start, stop, step)
 
 
-def _wrapped(domain: IndexDomain, d: int, positions: NDArray[Any]) -> NDArray[Any]:
+def _wrapped(
+    domain: IndexDomain, d: int, positions: NDArray[Any], *, checked: bool
+) -> NDArray[Any]:
     """Positions as coordinates, negative ones counted from the end."""
     size = domain.shape[d]
-    if positions.size:
+    if checked and positions.size:
         for extreme in (int(positions.min()), int(positions.max())):
             if not -size <= extreme < size:
                 raise _outside(domain, d, extreme)

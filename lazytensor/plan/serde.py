@@ -25,6 +25,7 @@ from lazytensor.plan.cost import format_bytes
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import KINDS, Node, walk
 from lazytensor.plan.nodes import Scan
+from lazytensor.plan.serde_checks import CHECKS
 from lazytensor.plan.serde_kinds import FIELDS
 from lazytensor.plan.serde_values import (
     bytes_from_json,
@@ -162,6 +163,9 @@ class _Reader:
                 field.read(entry[name], self, f"{name!r} of node {number} ({kind})")
                 for name, field in fields.items()
             ]
+            check = CHECKS.get(kind)
+            if check is not None:
+                check(*values)
             return KINDS[kind](*values)
         except (SerializationError, SourceError):
             raise

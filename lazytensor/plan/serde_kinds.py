@@ -156,6 +156,8 @@ def _read_source(value: Any, reader: Reader, what: str) -> Source:
             for c in expect(chunks, list, f"chunks of {what}")
         ]
     dims = expect(document.get("dims"), list, f"dims of {what}")
+    if len({name for name in dims if name}) < sum(1 for name in dims if name):
+        fail(f"dims of {what}", "different names", dims)
     return MemorySource(
         _read_array(document, dtype, shape, reader, what),
         chunks=chunks,

@@ -102,9 +102,7 @@ def test_diagonal_broadcast_and_transpose_are_views() -> None:
     np.testing.assert_array_equal(apply_transform(diagonal, array, (0, 0)), array.diagonal())
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bool", "float16", "complex128", "S3", "U2", "M8[s]", "i4,f8"]
-)
+@pytest.mark.parametrize("dtype", ["bool", "float16", "complex128", "S3", "U2", "M8[s]", "i4,f8"])
 def test_any_dtype(dtype: str) -> None:
     array = np.zeros((3, 4), dtype)
     array.reshape(-1).view("u1")[:] = np.arange(array.nbytes) % 2

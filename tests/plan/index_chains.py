@@ -44,7 +44,9 @@ def slices(draw: Any, lo: int, hi: int) -> slice:
 @st.composite
 def index_arrays(draw: Any, lo: int, hi: int) -> np.ndarray:
     """A small array of coordinates; rarely one outside."""
-    shape = draw(st.sampled_from([(2,), (3,), (2,), (3,), (4,), (1,), (2, 1), (1, 3), (2, 3), (0,)]))
+    shape = draw(
+        st.sampled_from([(2,), (3,), (2,), (3,), (4,), (1,), (2, 1), (1, 3), (2, 3), (0,)])
+    )
     slack = draw(st.sampled_from([0] * 9 + [1]))
     values = [near(draw, lo, hi - 1, slack) for _ in range(int(np.prod(shape)))]
     return np.array(values, np.int64).reshape(shape)
@@ -110,8 +112,10 @@ def operation(draw: Any, transform: IndexTransform) -> Op:
     if name == "key":
         return "key", draw(st.sampled_from(MODES)), draw(keys(domain))
     if name == "domain":
-        pairs = [sorted((near(draw, lo, hi, 0), near(draw, lo, hi, 0))) for lo, hi in zip(
-            domain.inclusive_min, domain.exclusive_max, strict=True)]
+        pairs = [
+            sorted((near(draw, lo, hi, 0), near(draw, lo, hi, 0)))
+            for lo, hi in zip(domain.inclusive_min, domain.exclusive_max, strict=True)
+        ]
         labels = domain.labels if draw(st.booleans()) else ("",) * domain.rank
         return "domain", pairs, labels
     if name == "perm":
@@ -210,8 +214,13 @@ def identity(lib: Any, dims: list[tuple[int, int, bool, bool, str]]) -> Any:
     return lib.IndexTransform(
         lib.IndexDomain(
             [
-                lib.Dim(inclusive_min=lo, exclusive_max=hi, implicit_lower=a, implicit_upper=b,
-                        label=label)
+                lib.Dim(
+                    inclusive_min=lo,
+                    exclusive_max=hi,
+                    implicit_lower=a,
+                    implicit_upper=b,
+                    label=label,
+                )
                 for lo, hi, a, b, label in dims
             ]
         )

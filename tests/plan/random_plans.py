@@ -25,9 +25,7 @@ _NAMES = ("z", "y", "x")
 _DTYPES = ("u1", "i4", "f4", "f8")
 
 
-def leaf(
-    shape: tuple[int, ...], dtype: str = "i4", *, start: int = 0, firm: bool = True
-) -> Scan:
+def leaf(shape: tuple[int, ...], dtype: str = "i4", *, start: int = 0, firm: bool = True) -> Scan:
     """An array in memory that counts up from ``start``, with named dims."""
     values = np.arange(start, start + int(np.prod(shape))).reshape(shape).astype(dtype)
     return Scan(MemorySource(values, dims=_NAMES[len(_NAMES) - len(shape) :], firm=firm))
@@ -87,7 +85,9 @@ def _slice(draw: Draw, lo: int, hi: int) -> slice:
     a = draw(st.integers(lo, hi - 1))
     b = draw(st.integers(a, hi))
     step = draw(st.sampled_from((1, 1, 1, 2, 3, -1, -2)))
-    return slice(a, b, step) if step > 0 or a == b else slice(b - 1, a - 1 if a > lo else None, step)
+    return (
+        slice(a, b, step) if step > 0 or a == b else slice(b - 1, a - 1 if a > lo else None, step)
+    )
 
 
 def _elementwise(draw: Draw, x: Node) -> Node:

@@ -132,9 +132,7 @@ def _gathered(
     used = {d for dims in varying for d in dims}
     view = _strided(_without(transform, used & free), array, origin)
     own = [d for dims in varying for d in dims]
-    outer = (
-        all(len(dims) == 1 for dims in varying) and len(set(own)) == len(own) and used <= free
-    )
+    outer = all(len(dims) == 1 for dims in varying) and len(set(own)) == len(own) and used <= free
     if outer:
         return _taken(view, lookups, own, rank, out)
     values = _fancy(view, lookups, transform.domain.shape, used & free)
@@ -157,9 +155,7 @@ def _without(transform: IndexTransform, dims: set[int]) -> IndexTransform:
     domain = transform.domain
     hi = tuple(
         lo + 1 if d in dims else end
-        for d, (lo, end) in enumerate(
-            zip(domain.inclusive_min, domain.exclusive_max, strict=True)
-        )
+        for d, (lo, end) in enumerate(zip(domain.inclusive_min, domain.exclusive_max, strict=True))
     )
     return IndexTransform._make(IndexDomain._make(domain.inclusive_min, hi), transform.maps)
 
@@ -176,9 +172,7 @@ def _taken(
     values = view.transpose(
         [place.get(d, d) for d in range(rank)] + [d for d in range(rank) if d in place]
     ).reshape([view.shape[place.get(d, d)] for d in range(rank)])
-    order = sorted(
-        range(len(own)), key=lambda i: lookups[i].size / max(1, view.shape[rank + i])
-    )
+    order = sorted(range(len(own)), key=lambda i: lookups[i].size / max(1, view.shape[rank + i]))
     for i in order[:-1]:
         values = np.take(values, lookups[i].reshape(-1), axis=own[i])
     last = order[-1]
@@ -205,16 +199,13 @@ def _fancy(
     index.extend(p.reshape([p.shape[d] for d in joint]) for p in lookups)
     ordered = view.transpose([*joint, *range(rank, view.ndim), *kept])
     values = ordered[tuple(index)]
-    values = np.broadcast_to(
-        values, (*(shape[d] for d in joint), *(shape[d] for d in kept))
-    )
+    values = np.broadcast_to(values, (*(shape[d] for d in joint), *(shape[d] for d in kept)))
     return values.transpose(np.argsort([*joint, *kept]))
 
 
 def _positions(m: OutputIndexMap, size: int, origin: int, axis: int) -> Positions:
     """Positions along an axis of the array, checked."""
-    assert m.array is not None
-    values = m.array.values
+    values = m.lookup()[0].values
     if m.stride == 1 and m.offset == origin:
         found = values
     else:

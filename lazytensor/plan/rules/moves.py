@@ -88,10 +88,14 @@ def same_elements(transform: IndexTransform, domain: IndexDomain) -> bool:
         or transform.domain.exclusive_max != domain.exclusive_max
     ):
         return False
-    return all(
-        m.kind == SINGLE and m.input_dimension == d and m.offset == 0 and m.stride == 1
-        for d, m in enumerate(transform.maps)
-    )
+    for d, m in enumerate(transform.maps):
+        if m.kind == SINGLE and m.input_dimension == d and m.offset == 0 and m.stride == 1:
+            continue
+        # Where there is one coordinate, naming it is the identity too.
+        lo, hi = domain.inclusive_min[d], domain.exclusive_max[d]
+        if m.kind != CONSTANT or m.offset != lo or hi - lo != 1:
+            return False
+    return True
 
 
 def changes_nothing(transform: IndexTransform, domain: IndexDomain) -> bool:

@@ -1,0 +1,109 @@
+"""Sets of read cells, counted without listing them.
+
+What a plan reads of one source is a union of products: per dimension some cells, all combinations
+of them. The union is counted exactly by sorting the cells of each dimension into classes by *which
+of the products they belong to*: a combination is in the union if some product contains all its
+parts, that is if the bit sets of its classes have a bit in common. Folding one dimension after the
+other keeps one number per bit set, whatever the number of cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import TypeAlias
+
+import numpy as np
+
+from lazytensor.plan.source import Source
+
+__all__ = ["CellUnion", "Cells"]
+
+Cells: TypeAlias = "Sequence[range | np.ndarray]"
+"""Per dimension the stored cells (ascending, distinct); the set is their product."""
+
+_Run = tuple[int, int]
+
+
+class CellUnion:
+    """The union of products of cells of one source."""
+
+    def __init__(self, source: Source, parts: Sequence[Cells]) -> None:
+        self._source = source
+        self._parts = [part for part in parts if all(len(cells) for cells in part)]
+        self.count, self.elements = self._measure()
+
+    def _measure(self) -> tuple[int, int]:
+        """Number of cells, and of array elements in them."""
+        if not self._parts:
+            return 0, 0
+        every = (1 << len(self._parts)) - 1
+        sums: dict[int, tuple[int, int]] = {every: (1, 1)}
+        for d in range(self._source.spec.ndim):
+            classes = self._classes(d)
+            folded: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+            for (a, (count, size)), (b, (n, extent)) in product(sums.items(), classes.items()):
+                if a & b:
+                    before = folded[a & b]
+                    folded[a & b] = (before[0] + count * n, before[1] + size * extent)
+            sums = folded
+        return sum(n for n, _ in sums.values()), sum(size for _, size in sums.values())
+
+    def _classes(self, d: int) -> dict[int, tuple[int, int]]:
+        """Cells of dim ``d`` by the set of products they belong to: how many, and their extent."""
+        changes: dict[int, int] = defaultdict(int)
+        for i, part in enumerate(self._parts):
+            for start, stop in _runs(part[d]):
+                changes[start] ^= 1 << i
+                changes[stop] ^= 1 << i
+        out: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        inside = 0
+        for start, stop in pairwise(sorted(changes)):
+            inside ^= changes[start]
+            if inside:
+                n, extent = out[inside]
+                out[inside] = (n + stop - start, extent + self._extent(d, start, stop))
+        return out
+
+    def _extent(self, d: int, start: int, stop: int) -> int:
+        """Array elements along ``d`` in the cells ``[start, stop)``."""
+        size, cells = self._source.spec.shape[d], self._source.spec.grid[d]
+        if cells is None:
+            return size
+        return cells.stored_extent(stop - 1, size)[1] - cells.stored_extent(start, size)[0]
+
+    def sample(self, limit: int | None) -> list[tuple[int, ...]]:
+        """About ``limit`` distinct cells spread over the union, or all of them (None)."""
+        if limit is None:
+            return sorted({cell for part in self._parts for cell in _all_of(part)})
+        each = -(-limit // max(1, len(self._parts)))
+        return sorted({cell for part in self._parts[:limit] for cell in _spread(part, each)})
+
+
+def _runs(cells: range | np.ndarray) -> Iterator[_Run]:
+    """Stretches of consecutive cells."""
+    if isinstance(cells, range):
+        yield cells.start, cells.stop
+        return
+    breaks = np.flatnonzero(np.diff(cells) != 1) + 1
+    for run in np.split(cells, breaks):
+        yield int(run[0]), int(run[-1]) + 1
+
+
+def _all_of(part: Cells) -> Iterator[tuple[int, ...]]:
+    return product(*([int(c) for c in cells] for cells in part))
+
+
+def _spread(part: Cells, limit: int) -> Iterator[tuple[int, ...]]:
+    """At most ``limit`` cells of a product, evenly spaced in C order."""
+    total = math.prod(len(cells) for cells in part)
+    count = min(limit, total)
+    for k in range(count):
+        number = k * total // count
+        cell = []
+        for cells in reversed(part):
+            number, i = divmod(number, len(cells))
+            cell.append(int(cells[i]))
+        yield tuple(reversed(cell))

@@ -1,0 +1,50 @@
+"""Every node kind has everything: what is missing is named here."""
+
+from __future__ import annotations
+
+import pytest
+
+from lazytensor.plan import nodes, nodes_block, nodes_join
+from lazytensor.plan.explain_labels import LABELS
+from lazytensor.plan.node import KINDS, Node
+from lazytensor.plan.rules import BARRIERS, PASSES
+from lazytensor.plan.serde_kinds import FIELDS
+
+OURS = {
+    name: kind
+    for name, kind in KINDS.items()
+    if kind.__module__ in (nodes.__name__, nodes_block.__name__, nodes_join.__name__)
+}
+
+
+def test_the_kinds_of_the_library_are_known() -> None:
+    public = {*nodes.__all__, *nodes_block.__all__, *nodes_join.__all__}
+    assert OURS.keys() <= public
+    assert {"Scan", "View", "Elementwise", "Overlay", "Call"} <= OURS.keys()
+
+
+@pytest.mark.parametrize("kind", OURS.values(), ids=OURS.keys())
+def test_a_kind_has_a_label(kind: type[Node]) -> None:
+    assert kind in LABELS, f"{kind.__name__}: add its phrase to plan/explain_labels.py"
+
+
+@pytest.mark.parametrize("kind", OURS.values(), ids=OURS.keys())
+def test_a_kind_is_serialised_with_all_its_fields(kind: type[Node]) -> None:
+    fields = FIELDS.get(kind.__name__)
+    assert fields is not None, f"{kind.__name__}: add its fields to plan/serde_kinds.py"
+    assert tuple(fields) == kind.fields
+
+
+@pytest.mark.parametrize("kind", OURS.values(), ids=OURS.keys())
+def test_views_move_through_a_kind_or_a_reason_says_why_not(kind: type[Node]) -> None:
+    passed = any(law.kinds[-1] is kind and len(law.kinds) == 2 for law in PASSES)
+    assert passed != (kind in BARRIERS), (
+        f"{kind.__name__}: give it a law in plan/rules, or an entry in BARRIERS, not both"
+    )
+
+
+def test_nothing_is_listed_that_does_not_exist() -> None:
+    kinds = set(OURS.values())
+    assert LABELS.keys() == kinds
+    assert FIELDS.keys() == OURS.keys()
+    assert BARRIERS.keys() <= kinds
