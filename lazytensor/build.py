@@ -33,6 +33,7 @@ __all__ = [
     "as_node",
     "clip",
     "elementwise",
+    "is_chunked",
     "normalize_axes",
     "operator",
     "reduction",
@@ -92,7 +93,22 @@ def as_node(obj: Operand) -> Node:
         return Constant(obj.dtype, obj.tobytes())
     if weak_type(type(obj)) is not None:
         return _constant_node(_default_array(cast(complex, obj)))
+    if is_chunked(obj):
+        from lazytensor.io.array_like import ArrayLikeSource
+
+        return Scan(ArrayLikeSource(obj))
     return array_node(_array(obj))
+
+
+def is_chunked(obj: object) -> bool:
+    """Whether this is an array that is read in pieces, so that converting it would read it all.
+
+    >>> is_chunked(np.arange(3))
+    False
+    """
+    if isinstance(obj, (np.ndarray, np.generic)) or not hasattr(obj, "__getitem__"):
+        return False
+    return any(hasattr(obj, name) for name in ("chunks", "chunk_layout")) and hasattr(obj, "dtype")
 
 
 def _constant_node(array: np.ndarray) -> Constant:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lazytensor import build_views
-from lazytensor.build import as_node
+from lazytensor.build import as_node, is_chunked
 from lazytensor.containers import ZarrGroup, open_group
 from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
 from lazytensor.errors import FormatError
@@ -95,7 +95,7 @@ def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: Chunks, dims: Dims
     node = getattr(obj, "_node", None)
     if isinstance(node, Node):
         return _recut(node, chunks, dims)
-    if _is_chunked(obj):
+    if is_chunked(obj):
         if copy is False:
             raise ValueError(f"copy=False, but {type(obj).__name__} has to be read")
         return from_array(obj, chunks=chunks, dims=dims)._node
@@ -108,13 +108,6 @@ def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: Chunks, dims: Dims
     if copy:
         array = array.copy()
     return Scan(MemorySource(array, chunks=chunks, dims=dims))
-
-
-def _is_chunked(obj: Any) -> bool:
-    """Whether reading all of it at once is what ``from_array`` is there to avoid."""
-    if isinstance(obj, (np.ndarray, np.generic)) or not hasattr(obj, "__getitem__"):
-        return False
-    return any(hasattr(obj, name) for name in ("chunks", "chunk_layout")) and hasattr(obj, "dtype")
 
 
 def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:

@@ -253,7 +253,7 @@ def overlay(draw: Draw, pair: Pair) -> Pair:
             slice(a - o, a - o + n) for a, o, n in zip(start, lo, m.values.shape, strict=True)
         )
         values[place] = m.values
-    return lt.overlay([x, over], fill_value=5), Mirror(values, lo)
+    return lt.overlay([x, over], fill_value=m.values.dtype.type(5)), Mirror(values, lo)
 
 
 def pad(draw: Draw, pair: Pair) -> Pair:

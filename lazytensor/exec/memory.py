@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from lazytensor.config import option, parse_bytes
@@ -28,8 +29,9 @@ def memory_limit(limit: int | str | None = None) -> int:
     return _available() // 4 if asked == "auto" else parse_bytes(asked)
 
 
+@cache
 def _available() -> int:
-    """Physical memory, or the control group's limit if that is lower."""
+    """Physical memory, or the control group's limit if that is lower; looked up once."""
     sizes = [_physical()]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -21,6 +21,7 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index import IndexTransform, OutputIndexMap, OutputIndexMethod
 from lazytensor.plan.node import Node
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.promote import is_extended
 from lazytensor.plan.source import Source
 from lazytensor.plan.spec import Axis
 
@@ -204,6 +205,11 @@ def dominant_grid(inputs: tuple[Node, ...], d: int, extent: int) -> DimGrid | No
     return stored[0] if stored else cuts[0]
 
 
+def _castable(dtype: np.dtype) -> bool:
+    """Structured, raw and object dtypes have no meaning as another dtype."""
+    return is_extended(dtype) or dtype.kind not in "OV"
+
+
 class Cast(Node):
     """``numpy.ndarray.astype`` to another dtype."""
 
@@ -213,7 +219,7 @@ class Cast(Node):
     to: np.dtype
 
     def _prepare(self) -> None:
-        if self.to.kind in "OV" and self.to != self.x.dtype:
+        if self.to != self.x.dtype and not (_castable(self.to) and _castable(self.x.dtype)):
             raise DTypeError(f"cannot cast {self.x.dtype} to {self.to}")
         self._set((self.x,), self.x.domain, self.to)
 

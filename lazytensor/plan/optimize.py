@@ -141,7 +141,8 @@ class _Sweep:
     """One visit of every node, and the plan that comes of it."""
 
     __slots__ = (
-        "becomes", "firings", "laws", "level", "pending", "quiet", "root", "rounds", "users", "waiting",
+        "becomes", "firings", "laws", "level", "pending",
+        "quiet", "root", "rounds", "users", "waiting",
     )  # fmt: skip
 
     def __init__(

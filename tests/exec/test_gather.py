@@ -111,6 +111,16 @@ def test_any_dtype(dtype: str) -> None:
     assert found.tobytes() == array[[2, 0], ::-2].tobytes()
 
 
+def test_strings_of_any_length() -> None:
+    texts = [["a", "a longer text than fits into the array itself"], ["", "d"]]
+    array = np.array(texts, np.dtypes.StringDType())
+    base = IndexTransform(input_shape=[2, 2])
+    for key in ((slice(None, None, -1), 1), ([1, 0],), ([1, 0], [1, 1])):
+        found = apply_transform(base[key], array, (0, 0))
+        assert found.dtype == array.dtype
+        assert found.tolist() == array[key].tolist()
+
+
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 2)])
 def test_empty_results_read_nothing(shape: tuple[int, ...]) -> None:
     maps = [OutputIndexMap(99)]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lazytensor.errors import OutOfBoundsError, ShapeError
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
-from lazytensor.plan.output_map import ARRAY, SINGLE, OutputIndexMap
+from lazytensor.plan.output_map import ARRAY, CONSTANT, SINGLE, OutputIndexMap
 
 __all__ = ["apply_transform"]
 
@@ -88,33 +88,54 @@ def apply_transform(
 def _strided(transform: IndexTransform, array: Array, origin: Sequence[int]) -> Array:
     """The array seen through constant and affine maps; index arrays keep their axis at the end.
 
-    The result has the input dimensions, followed by one axis for each index-array map.
+    The result has the input dimensions, followed by one axis for each index-array map. Made of
+    slices, diagonals, transposes and broadcasts, which NumPy has for every dtype (`as_strided` does
+    not know strings).
     """
     lows, extents = transform.domain.inclusive_min, transform.domain.shape
-    steps = [0] * len(lows)
-    looked_up: list[tuple[int, int]] = []
-    corner = []
+    rank = len(extents)
+    index: list[int | slice] = []
+    dims: list[int] = []
+    shape = list(extents)
     for axis, m in enumerate(transform.maps):
+        size = array.shape[axis]
         start = m.offset - origin[axis]
-        if m.kind == ARRAY:
-            looked_up.append((array.shape[axis], array.strides[axis]))
-            corner.append(slice(None))
-            continue
-        end = start
-        if m.kind == SINGLE:
-            dim = m.input_dimension
-            start += m.stride * lows[dim]
-            end = start + m.stride * (extents[dim] - 1)
-            steps[dim] += m.stride * array.strides[axis]
-        _check_inside(start, end, array.shape[axis], axis)
-        corner.append(slice(start, start + 1))
-    first = array[tuple(corner)]
-    return np.lib.stride_tricks.as_strided(
-        first,
-        (*extents, *(size for size, _ in looked_up)),
-        (*steps, *(step for _, step in looked_up)),
-        writeable=False,
-    )
+        if m.kind == CONSTANT:
+            _check_inside(start, start, size, axis)
+            index.append(start)
+        elif m.kind == SINGLE:
+            dim, step = m.input_dimension, m.stride
+            start += step * lows[dim]
+            end = start + step * (extents[dim] - 1)
+            _check_inside(start, end, size, axis)
+            stop = end + (1 if step > 0 else -1)
+            index.append(slice(start, stop if stop >= 0 else None, step))
+            dims.append(dim)
+        else:
+            index.append(slice(None))
+            dims.append(len(shape))
+            shape.append(size)
+    view = _merge_diagonals(array[(*index, ...)], dims)
+    view = view.transpose(sorted(range(len(dims)), key=dims.__getitem__))
+    if len(dims) < len(shape):
+        present = set(dims)
+        view = view[tuple([slice(None) if d in present else None for d in range(len(shape))])]
+        if any(shape[d] != 1 for d in range(rank) if d not in present):
+            view = np.broadcast_to(view, shape)
+    view.flags.writeable = False
+    return view
+
+
+def _merge_diagonals(view: Array, dims: list[int]) -> Array:
+    """Axes that follow the same input dimension as one; ``dims`` is brought up to date."""
+    for dim in set(dims):
+        while dims.count(dim) > 1:
+            first = dims.index(dim)
+            second = dims.index(dim, first + 1)
+            view = view.diagonal(0, first, second)
+            del dims[second], dims[first]
+            dims.append(dim)
+    return view
 
 
 def _gathered(
