@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lazytensor.plan.compose import output_box, restrict
-from lazytensor.plan.index import OutputIndexMethod
+from lazytensor.plan.index import IndexTransform, OutputIndexMethod
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import (
     Cache,
@@ -77,11 +77,39 @@ def _view(node: View, box: Box) -> Plan1:
     transform = restrict(node.transform, box)
     if isinstance(base, Constant):
         return Plan1("full", (base.data, base.dtype, _shape(box)), [])
-    if isinstance(base, Scan) and base.source.array is None and is_sparse(node):
-        return Plan1("gather", (base.source, transform), [])
     needed = output_box(transform, box)
+    if isinstance(base, Scan) and base.source.array is None:
+        if is_sparse(node):
+            return Plan1("gather", (base.source, transform), [])
+        layout = _layout(transform)
+        if layout is not None:
+            return Plan1("read_placed", (base.source, needed, *layout), [])
     origin = tuple(lo for lo, _ in needed)
     return Plan1("view", (transform, origin), [(base, needed)])
+
+
+def _layout(transform: IndexTransform) -> tuple[tuple[int, ...], tuple[Any, ...]] | None:
+    """How to show a result to a source so that reading fills it in place.
+
+    ``(order, index)``: the result with its dims in that order and then indexed so is the box that
+    the source reads. None where elements repeat or are left out.
+    """
+    order: list[int] = []
+    index: list[Any] = []
+    for m in transform.output:
+        if m.method == OutputIndexMethod.constant:
+            index.append(None)
+        elif m.method == OutputIndexMethod.single_input_dimension and abs(m.stride) == 1:
+            order.append(m.input_dimension)
+            index.append(slice(None, None, m.stride))
+        else:
+            return None
+    if len(set(order)) < len(order):
+        return None
+    rest = [d for d in range(transform.input_rank) if d not in order]
+    if any(transform.domain.shape[d] != 1 for d in rest):
+        return None
+    return (*order, *rest), (*index, *([0] * len(rest)))
 
 
 def _elementwise(node: Elementwise, box: Box) -> Plan1:

@@ -17,7 +17,7 @@ from lazytensor.config import QueryOptFlags
 from lazytensor.exec.cells import Cells, CellUnion
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.local import LocalEngine, prepare
-from lazytensor.exec.lower import Compiled, lower
+from lazytensor.exec.lower import READS, lower
 from lazytensor.exec.memory import thread_count
 from lazytensor.exec.physical import Step
 from lazytensor.exec.reduce import ReduceTasks
@@ -89,7 +89,7 @@ def _walk_stages(plan: Node, engine: Any) -> tuple[int, int, _Needs]:
 
 
 def _add_needs(step: Step, needs: _Needs) -> None:
-    if step.op not in ("read", "gather"):
+    if step.op not in READS:
         return
     source: Source = step.args[0]
     if source.array is not None:

@@ -20,7 +20,10 @@ from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.source import Box
 
-__all__ = ["Compiled", "lower"]
+__all__ = ["READS", "Compiled", "lower"]
+
+READS = frozenset({"read", "read_placed", "gather"})
+"""Steps whose first argument is the source they read."""
 
 # Steps whose result is (or may be) a view of an input: the input's memory must live as long.
 _ALIASES = frozenset({"view", "field", "reshape", "pass", "inspect", "join", "overlay"})
@@ -119,7 +122,7 @@ def _emit_up(planned: dict[Node, list[_Slot]], box: Box) -> Program:
             refs = tuple([_find(planned[x], needed) for x, needed in plan.needs])
             shape = tuple([hi - lo for lo, hi in slot.box])
             steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
-            if plan.op in ("read", "gather") and plan.args[0].array is None:
+            if plan.op in READS and plan.args[0].array is None:
                 decoded += math.prod(shape) * node.dtype.itemsize
     steps, nbytes = _with_frees(steps)
     return Program(box, tuple(steps), nbytes, decoded)

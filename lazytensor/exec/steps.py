@@ -112,6 +112,16 @@ def _read(
     return into
 
 
+def _read_placed(
+    step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
+) -> np.ndarray:
+    source, box, order, index = step.args
+    into = _room(step, out, scratch)
+    if into.size:
+        source.read_into(box, into.transpose(order)[(*index, ...)])
+    return into
+
+
 def _gather(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
@@ -325,6 +335,7 @@ _KERNELS: dict[str, Kernel] = {
     "full": _full,
     "stored": _stored,
     "read": _read,
+    "read_placed": _read_placed,
     "gather": _gather,
     "view": _view,
     "elementwise": _elementwise,

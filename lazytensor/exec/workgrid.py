@@ -21,9 +21,14 @@ from lazytensor.plan.source import Box
 
 __all__ = ["TARGET", "WorkGrid", "choose_grid"]
 
-TARGET = 4 << 20
-"""Bytes a task should move: small enough to balance and stay near the caches, large enough that
-the 50-200 us of planning a task are a few per cent."""
+TARGET = 8 << 20
+"""Bytes a task should move: large enough that the 50-100 us of planning it are about a per cent,
+small enough to balance and to stay near the caches."""
+
+_SMALLEST = 1 << 20
+_ENOUGH_TASKS = 16
+"""A small result is cut finer than ``TARGET``, into about so many tasks, as long as they move
+``_SMALLEST`` bytes each."""
 
 _MANY_EDGES = 1 << 16
 
@@ -109,10 +114,15 @@ Cost = Callable[[Box], int]
 
 def choose_grid(node: Node, cost: Cost, target: int | None = None) -> WorkGrid:
     """Blocks of about ``target`` bytes (default ``TARGET``); ``cost`` gives what a box moves."""
-    target = TARGET if target is None else target
     origin = node.domain.inclusive_min
     if node.size == 0:
         return WorkGrid([_Cut(n, 1) for n in node.shape], origin)
+    whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
+    if target is None:
+        total = cost(whole.box(0))
+        target = min(TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
+        if total <= target:
+            return whole
     grid = node.grid
     sizes = [n if _cuttable(cells) else 1 for n, cells in zip(node.shape, grid, strict=True)]
 
@@ -120,9 +130,6 @@ def choose_grid(node: Node, cost: Cost, target: int | None = None) -> WorkGrid:
         cuts = [_cut(n, c, s) for n, c, s in zip(node.shape, grid, sizes, strict=True)]
         return WorkGrid(cuts, origin)
 
-    whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
-    if node.nbytes <= target and cost(whole.box_at((0,) * node.ndim)) <= target:
-        return whole
     _shrink(sizes, grid, lambda: cost(make().middle()), target)
     _grow(sizes, node.shape, grid, lambda: cost(make().middle()), target)
     return make()

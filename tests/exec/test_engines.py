@@ -32,12 +32,12 @@ class _Blocks:
         self._engine = lt.LocalEngine(threads=threads)
 
     def run(self, roots: Any, outs: Any, **options: Any) -> None:
-        before = workgrid.TARGET
-        workgrid.TARGET = self._target
+        before = workgrid.TARGET, workgrid._SMALLEST
+        workgrid.TARGET = workgrid._SMALLEST = self._target
         try:
             self._engine.run(roots, outs, **options)
         finally:
-            workgrid.TARGET = before
+            workgrid.TARGET, workgrid._SMALLEST = before
 
 
 ENGINES = {
