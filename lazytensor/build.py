@@ -193,7 +193,8 @@ def _constant(row: Op, position: int, value: complex, loop: Loop) -> Constant:
     """Constant node of a Python scalar. Zeros and NaN are not kept: -0.0 == 0.0, NaN != NaN."""
     if not value or value != value:
         return _constant_node(row.scalar(position, value, loop))
-    key = (row, position, loop, type(value), value)
+    # Loops are kept by their row, so their identity says which one it is.
+    key = (row, position, id(loop), type(value), value)
     known = _constants.get(key)
     if known is None:
         known = _constant_node(row.scalar(position, value, loop))

@@ -58,7 +58,7 @@ _ALL = slice(None)
 def view(node: Node, transform: IndexTransform) -> Node:
     """The view of a node, or the node itself when the transform changes nothing."""
     domain = transform.domain
-    if domain.rank == node.domain.rank and domain == node.domain and _is_identity(transform):
+    if domain.shape == node.shape and domain == node.domain and _is_identity(transform):
         return node
     return View(node, transform)
 
@@ -148,7 +148,7 @@ def downsample(
     base = to_origin(node) if align == "position" else node
     if approx:
         return _stored_level(base, Downsample(base, steps, "mean").domain, steps)
-    if all(step == 1 for step in steps):
+    if max(steps, default=1) == 1:
         return base
     if method == "stride":
         return _strided(base, steps)
@@ -252,7 +252,8 @@ def reshape(node: Node, shape: Any) -> Node:
 def permute_dims(node: Node, axes: Sequence[int | str]) -> Node:
     """Dims in another order; ``axes[i]`` is the dim that becomes dim ``i``."""
     order = unique_dims(node.domain, axes)
-    if len(order) != node.ndim:
+    rank = node.ndim
+    if len(order) != rank:
         raise DimensionError(
             f"axes {tuple(axes)} must name each of the {node.ndim} dims of "
             f"{describe_shape(node.domain)} once"
@@ -263,8 +264,8 @@ def permute_dims(node: Node, axes: Sequence[int | str]) -> Node:
         tuple([domain.exclusive_max[d] for d in order]),
         tuple([domain.labels[d] for d in order]),
     )
-    maps = [single_map(order.index(d), 0, 1) for d in range(node.ndim)]
-    return view_maps(node, moved, maps)
+    maps = tuple([single_map(order.index(d), 0, 1) for d in range(rank)])
+    return view(node, IndexTransform._make(moved, maps))
 
 
 def moveaxis(node: Node, source: Any, destination: Any) -> Node:

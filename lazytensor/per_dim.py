@@ -44,11 +44,21 @@ def unique_dims(
     domain: IndexDomain, dims: int | str | Iterable[int | str], *, rank: int | None = None
 ) -> tuple[int, ...]:
     """Numbers of one dim or several, in the order given; ``DimensionError`` if one comes twice."""
+    if type(dims) is tuple and rank is None and _are_numbers(dims, domain.rank):
+        return dims  # type: ignore[return-value]
     given = (dims,) if isinstance(dims, str) or not isinstance(dims, Iterable) else tuple(dims)
     numbers = tuple(dim_number(domain, dim, rank=rank) for dim in given)
     if len(set(numbers)) != len(numbers):
         raise DimensionError(f"axes {given} name a dim of {describe_shape(domain)} twice")
     return numbers
+
+
+def _are_numbers(dims: tuple[Any, ...], rank: int) -> bool:
+    """Whether these are different dim numbers as they are; the way most callers write them."""
+    for dim in dims:
+        if type(dim) is not int or not 0 <= dim < rank:
+            return False
+    return len(set(dims)) == len(dims)
 
 
 def by_dim(domain: IndexDomain, values: Mapping[Any, Any]) -> dict[int, Any]:
@@ -72,6 +82,8 @@ def per_dim(
     >>> per_dim(lt.zeros((2, 3))._node.domain, {1: 5}, (1, 1), "factors")
     [1, 5]
     """
+    if type(values) is tuple and not named and len(values) == domain.rank:
+        return list(values)
     if named:
         if values is not None:
             raise TypeError(f"give {what} either positionally or by dim name, not both")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazytensor.exec.demand import demand, whole_box
+from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.exec.pool import Cancelled, CancelToken
@@ -104,8 +105,9 @@ def _elementwise(node: Elementwise, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def _cast(node: Cast, inputs: list[np.ndarray]) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return inputs[0].astype(node.dtype)
+    out = np.empty(node.shape, node.dtype)
+    cast_into(inputs[0], out)
+    return out
 
 
 def _field(node: Field, inputs: list[np.ndarray]) -> np.ndarray:

@@ -124,8 +124,8 @@ def _emit_up(planned: dict[Node, list[_Slot]], box: Box) -> Program:
             steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
             if plan.op in READS and plan.args[0].array is None:
                 decoded += math.prod(shape) * node.dtype.itemsize
-    steps, nbytes = _with_frees(steps)
-    return Program(box, tuple(steps), nbytes, decoded)
+    steps, escaped, nbytes = _with_frees(steps)
+    return Program(box, tuple(steps), escaped, nbytes, decoded)
 
 
 def _find(slots: list[_Slot], needed: Box) -> Ref:
@@ -172,8 +172,11 @@ def _volume(box: Box) -> int:
     return math.prod(max(0, b - a) for a, b in box)
 
 
-def _with_frees(steps: list[Step]) -> tuple[list[Step], int]:
-    """Say after which step a slot's memory is free; also the most bytes alive at once."""
+def _with_frees(steps: list[Step]) -> tuple[list[Step], frozenset[int], int]:
+    """Say after which step a slot's memory is free.
+
+    Returns the steps, the slots whose memory never is, and the most bytes alive at once.
+    """
     owner = list(range(len(steps)))
     owners: list[set[int]] = []
     for step in steps:
@@ -190,6 +193,8 @@ def _with_frees(steps: list[Step]) -> tuple[list[Step], int]:
                 last_use[slot] = step.slot
                 if step.op in _ESCAPES:
                     escaped.add(slot)
+    # A slot may be the same array as one that escaped, not only a view of it.
+    escaped |= {step.slot for step in steps if owners[step.slot] & escaped}
     result = owners[-1]
     frees: list[list[int]] = [[] for _ in steps]
     for slot, at in enumerate(last_use):
@@ -202,4 +207,4 @@ def _with_frees(steps: list[Step]) -> tuple[list[Step], int]:
         most = max(most, alive)
         alive -= sum(math.prod(steps[s].shape) * steps[s].dtype.itemsize for s in gone)
         out.append(step._replace(frees=tuple(gone)))
-    return out, most
+    return out, frozenset(escaped), most

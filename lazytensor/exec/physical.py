@@ -41,9 +41,13 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Steps that compute one box; ``nbytes`` bounds the memory alive at any time."""
+    """Steps that compute one box; ``nbytes`` bounds the memory alive at any time.
+
+    ``escaped`` are slots that user code has seen and may have kept: their memory is not recycled.
+    """
 
     box: Box
     steps: tuple[Step, ...]
+    escaped: frozenset[int]
     nbytes: int
     decoded: int

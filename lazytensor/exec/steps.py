@@ -16,6 +16,7 @@ import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.exec.physical import Program, Ref, Step
@@ -50,7 +51,7 @@ def peek_program(program: Program, scratch: Scratch, consume: Callable[[np.ndarr
 def _run(
     program: Program, scratch: Scratch, out: np.ndarray | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The result (possibly a view) and the arrays that hold it."""
+    """The result (possibly a view), and the arrays to give back once it is used."""
     slots: dict[int, np.ndarray] = {}
     last = len(program.steps) - 1
     for step in program.steps:
@@ -61,6 +62,8 @@ def _run(
         del inputs
         for slot in step.frees:
             scratch.give(slots.pop(slot))
+    for slot in program.escaped:
+        scratch.keep(slots[slot])
     return slots[last], list(slots.values())
 
 
@@ -152,11 +155,7 @@ def _cast(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
     into = _room(step, out, scratch)
-    with np.errstate(all="ignore"):
-        if np.can_cast(inputs[0].dtype, into.dtype, "unsafe"):
-            np.copyto(into, inputs[0], casting="unsafe")
-        else:
-            into[...] = inputs[0].astype(into.dtype)
+    cast_into(inputs[0], into)
     return into
 
 

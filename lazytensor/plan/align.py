@@ -33,21 +33,49 @@ def merge_domains(domains: Sequence[IndexDomain]) -> IndexDomain:
     Raises ``ShapeError`` when extents differ and neither is 1 (Array API standard, section
     "Broadcasting"), ``DimensionError`` when names differ.
     """
-    first = domains[0]
-    for other in domains[1:]:
-        if other is not first and other != first:
-            break
-    else:
-        if not any(first.implicit_lower_bounds):
-            return first
-    rank = max(domain.rank for domain in domains)
+    merged = domains[0]
+    if not merged.explicit:
+        return _merge_all(domains)
+    for domain in domains[1:]:
+        if domain is not merged:
+            quick = _merge_tail(merged, domain)
+            if quick is None:
+                return _merge_all(domains)
+            merged = quick
+    return merged
+
+
+def _merge_tail(wide: IndexDomain, tail: IndexDomain) -> IndexDomain | None:
+    """The common case: extents and names of ``tail`` are those of the last dims of ``wide``.
+
+    Then only origins may differ, and merging operands one after the other is merging all at once:
+    an interval that two disagree on starts at 0 for good. None where there is more to decide.
+    """
+    skip = wide.rank - tail.rank
+    if skip < 0 or not tail.explicit or wide.shape[skip:] != tail.shape:
+        return None
+    if tail.labels != wide.labels[skip:] and any(tail.labels):
+        return None
+    before = wide.inclusive_min
+    if before[skip:] == tail.inclusive_min:
+        return wide
+    agreed = [a if a == b else 0 for a, b in zip(before[skip:], tail.inclusive_min, strict=True)]
+    lo = (*before[:skip], *agreed)
+    hi = tuple([a + n for a, n in zip(lo, wide.shape, strict=True)])
+    return IndexDomain._make(lo, hi, wide.labels)
+
+
+def _merge_all(domains: Sequence[IndexDomain]) -> IndexDomain:
+    """The general case, dimension by dimension."""
+    rank = max([domain.rank for domain in domains])
     lo: list[int] = []
     hi: list[int] = []
     labels: list[str] = []
     for d in range(-rank, 0):
-        a, b, name = _merge_dim([domain for domain in domains if domain.rank >= -d], d, domains)
+        having = [domain for domain in domains if domain.rank >= -d]
+        a, n, name = _merge_dim(having, d, domains)
         lo.append(a)
-        hi.append(b)
+        hi.append(a + n)
         labels.append(name)
     return IndexDomain._make(tuple(lo), tuple(hi), tuple(labels))
 
@@ -59,24 +87,31 @@ def _merge_dim(
     name = ""
     for domain in having:
         n = domain.shape[d]
-        if n != 1 and extent not in (1, n):
-            raise _broadcast_error(all_domains, d)
         if n != 1:
+            if extent not in (1, n):
+                raise _broadcast_error(all_domains, d)
             extent = n
         label = domain.labels[d]
-        if label and name and label != name:
-            raise DimensionError(
-                f"dimension {d} is named {name!r} by one operand and {label!r} by another; "
-                f"rename one of them with .label[...]"
-            )
-        name = name or label
-    origins = {
-        domain.inclusive_min[d]
-        for domain in having
-        if domain.shape[d] == extent and not domain.implicit_lower_bounds[d]
-    }
-    lo = origins.pop() if len(origins) == 1 else 0
-    return lo, lo + extent, name
+        if label and label != name:
+            if name:
+                raise DimensionError(
+                    f"dimension {d} is named {name!r} by one operand and {label!r} by another; "
+                    f"rename one of them with .label[...]"
+                )
+            name = label
+    return _common_origin(having, d, extent), extent, name
+
+
+def _common_origin(having: Sequence[IndexDomain], d: int, extent: int) -> int:
+    """Where those with an opinion agree that the dim starts, else 0."""
+    origin = None
+    for domain in having:
+        if domain.shape[d] == extent and not domain.implicit_lower_bounds[d]:
+            lo = domain.inclusive_min[d]
+            if origin is not None and origin != lo:
+                return 0
+            origin = lo
+    return origin or 0
 
 
 def _broadcast_error(domains: Sequence[IndexDomain], d: int) -> ShapeError:

@@ -78,6 +78,8 @@ def check_method(method: str, dtype: np.dtype) -> None:
     ...
     lazytensor.errors.DTypeError: downsample method 'median' is not defined for complex64: ...
     """
+    if dtype.kind in "biuf" and dtype.itemsize <= 8 and method in METHODS:
+        return
     if method not in METHODS:
         known = ", ".join(METHODS)
         raise ShapeError(f"unknown downsample method {method!r}: expected one of {known}")
@@ -99,7 +101,7 @@ def check_factors(factors: Sequence[int], ndim: int) -> tuple[int, ...]:
     (1, 2)
     """
     try:
-        checked = tuple(operator.index(factor) for factor in factors)
+        checked = tuple(map(operator.index, factors))
     except TypeError as error:
         raise ShapeError(f"downsample factors are integers, found {factors!r}") from error
     if len(checked) != ndim:
@@ -107,6 +109,6 @@ def check_factors(factors: Sequence[int], ndim: int) -> tuple[int, ...]:
             f"downsample takes one factor a dimension: expected {ndim}, found {len(checked)} in"
             f" {checked}"
         )
-    if any(factor < 1 for factor in checked):
+    if checked and min(checked) < 1:
         raise ShapeError(f"downsample factors are at least 1, found {checked}")
     return checked

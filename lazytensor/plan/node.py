@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from lazytensor.plan.spec import Axis, TensorSpec
@@ -73,15 +73,17 @@ class _Interned(type):
         if node is not None:
             return cast(_N, node)
         node = cls._construct(fields)
-        with _lock:
-            entry = _table.get(key)
-            existing = entry() if entry is not None else None
+        fresh = _Entry(node, cast(Any, _forget))
+        fresh.key = key
+        # One atomic step, so no lock; the lock is for taking away an entry whose node died.
+        while True:
+            found = _table.setdefault(key, fresh)
+            if found is fresh:
+                return node
+            existing = found()
             if existing is not None:
                 return cast(_N, existing)
-            entry = _Entry(node, cast(Any, _forget))
-            entry.key = key
-            _table[key] = entry
-        return node
+            _forget(found)
 
 
 KINDS: dict[str, type[Node]] = {}
@@ -112,8 +114,12 @@ class Node(metaclass=_Interned):
         # ``_Interned.__call__`` takes the fields; type checkers look for them here.
         def __init__(self, *fields: Any) -> None: ...
 
+    _writers: ClassVar[tuple[Callable[[Node, Any], None], ...]] = ()
+
     def __init_subclass__(cls) -> None:
         KINDS[cls.__name__] = cls
+        # The slots themselves can be written to, whatever __setattr__ says; and twice as fast.
+        cls._writers = tuple(getattr(cls, name).__set__ for name in cls.fields)
 
     @classmethod
     def intern_key(cls, *fields: Any) -> tuple[Hashable, ...]:
@@ -123,26 +129,24 @@ class Node(metaclass=_Interned):
     @classmethod
     def _construct(cls: type[_N], fields: tuple[Any, ...]) -> _N:
         node = object.__new__(cls)
-        set_field = object.__setattr__
-        for name, value in zip(cls.fields, fields, strict=True):
-            set_field(node, name, value)
-        set_field(node, "_axes", None)
-        set_field(node, "_grid", None)
+        for write, value in zip(cls._writers, fields, strict=True):
+            write(node, value)
+        _write_axes(node, None)
+        _write_grid(node, None)
         node._prepare()
         return node
 
     def _set(self, inputs: tuple[Node, ...], domain: IndexDomain, dtype: np.dtype) -> None:
         """Store what ``_prepare`` worked out."""
-        set_field = object.__setattr__
-        set_field(self, "inputs", inputs)
+        _write_inputs(self, inputs)
         height = 0
         for child in inputs:
             if child.height >= height:
                 height = child.height + 1
-        set_field(self, "height", height)
-        set_field(self, "domain", domain)
-        set_field(self, "dtype", dtype)
-        set_field(self, "shape", domain.shape)
+        _write_height(self, height)
+        _write_domain(self, domain)
+        _write_dtype(self, dtype)
+        _write_shape(self, domain.shape)
 
     def _prepare(self) -> None:
         """Check the fields and call ``_set``; raises the typed error of a wrong operation."""
@@ -202,7 +206,7 @@ class Node(metaclass=_Interned):
         """World meaning of every dimension."""
         if self._axes is None:
             for node in walk(self, lambda n: n._axes is None):
-                object.__setattr__(node, "_axes", node._derive_axes())
+                _write_axes(node, node._derive_axes())
         return cast("tuple[Axis, ...]", self._axes)
 
     @property
@@ -210,7 +214,7 @@ class Node(metaclass=_Interned):
         """Read cells of every dimension, None where there is no grid."""
         if self._grid is None:
             for node in walk(self, lambda n: n._grid is None):
-                object.__setattr__(node, "_grid", node._derive_grid())
+                _write_grid(node, node._derive_grid())
         return cast("tuple[DimGrid | None, ...]", self._grid)
 
     @property
@@ -226,6 +230,15 @@ class Node(metaclass=_Interned):
             for node in order
         ]
         return _from_flat, (flat,)
+
+
+_write_axes = Node.__dict__["_axes"].__set__
+_write_grid = Node.__dict__["_grid"].__set__
+_write_inputs = Node.__dict__["inputs"].__set__
+_write_height = Node.__dict__["height"].__set__
+_write_domain = Node.__dict__["domain"].__set__
+_write_dtype = Node.__dict__["dtype"].__set__
+_write_shape = Node.__dict__["shape"].__set__
 
 
 class _Input(int):

@@ -41,13 +41,12 @@ class Downsample(Node):
             raise ShapeError(
                 f"{len(self.factors)} downsample factors for {describe_shape(self.x.domain)}"
             )
-        lo, hi = [], []
-        for a, b, f in zip(
-            self.x.domain.inclusive_min, self.x.domain.exclusive_max, self.factors, strict=True
-        ):
-            lo.append(a // f)
-            hi.append(-(-b // f) if b > a else a // f)
-        domain = IndexDomain._make(tuple(lo), tuple(hi), self.x.domain.labels)
+        base, factors = self.x.domain, self.factors
+        lo = tuple([a // f for a, f in zip(base.inclusive_min, factors, strict=True)])
+        hi = tuple([-(-b // f) for b, f in zip(base.exclusive_max, factors, strict=True)])
+        if 0 in base.shape:
+            hi = tuple([b if n else a for a, b, n in zip(lo, hi, base.shape, strict=True)])
+        domain = IndexDomain._make(lo, hi, base.labels)
         self._set((self.x,), domain, self.x.dtype)
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:

@@ -38,6 +38,9 @@ Signature = tuple[Any, ...]
 """Per operand a dtype, or one of the types int, float, complex for a Python scalar."""
 
 BOOL = np.dtype(np.bool_)
+_HARMLESS = 6e4
+"""Floats below this become any NumPy float without a warning, so none need be switched off."""
+
 _WEAK: dict[type, Any] = {bool: BOOL, int: int, float: float, complex: complex}
 _WEAK_DTYPE: dict[Any, np.dtype] = {
     int: np.dtype(np.int64),
@@ -202,6 +205,8 @@ def scalar_array(value: complex, dtype: np.dtype) -> np.ndarray:
     array(3., dtype=float32)
     """
     try:
+        if type(value) is float and -_HARMLESS < value < _HARMLESS and dtype.kind == "f":
+            return np.array(value, dtype)
         with np.errstate(all="ignore"):
             array = np.array(value, dtype)
     except OverflowError:

@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazytensor as lt
-from lazytensor.exec import workgrid
+from tests.engines import ENGINES, SETTINGS
 from tests.plans import Mirror, Pair, plans
-
-FLAGS = [field.name for field in dataclasses.fields(lt.QueryOptFlags)]
-SETTINGS = [
-    lt.QueryOptFlags(**dict(zip(FLAGS, choice, strict=True)))
-    for choice in itertools.product((True, False), repeat=len(FLAGS))
-]
-
-
-class _Blocks:
-    """The local engine with blocks so small that even tiny plans are cut into many."""
-
-    name = "blocks"
-
-    def __init__(self, target: int, threads: int) -> None:
-        self._target = target
-        self._engine = lt.LocalEngine(threads=threads)
-
-    def run(self, roots: Any, outs: Any, **options: Any) -> None:
-        before = workgrid.TARGET, workgrid._SMALLEST
-        workgrid.TARGET = workgrid._SMALLEST = self._target
-        try:
-            self._engine.run(roots, outs, **options)
-        finally:
-            workgrid.TARGET, workgrid._SMALLEST = before
-
-
-ENGINES = {
-    "interpret": lt.InterpretEngine(),
-    "blocks-1": _Blocks(16, 1),
-    "blocks-64": _Blocks(256, 2),
-    "local": lt.LocalEngine(threads=2),
-}
 
 
 def check(found: np.ndarray, expected: Mirror) -> None:
