@@ -108,9 +108,13 @@ def constant_bytes(value: Any, dtype: np.dtype) -> bytes:
     given = np.asarray(value)
     if given.ndim:
         raise ShapeError(f"fill_value must be a scalar, not of shape {given.shape}")
-    with np.errstate(all="ignore"):
-        stored = given.astype(dtype)
-    if dtype.kind in "biu" and stored != given:
+    try:
+        with np.errstate(all="ignore"):
+            stored = given.astype(dtype)
+        fits = dtype.kind not in "biu" or stored == given
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
         raise DTypeError(f"fill_value {value!r} is no {dtype}; give one that it can hold")
     return stored.tobytes()
 

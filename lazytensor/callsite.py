@@ -8,6 +8,7 @@ built is given one line for each operand. Nodes know no lines: two lines may bui
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from types import TracebackType
@@ -24,6 +25,8 @@ Site: TypeAlias = tuple[str, int]
 """File name and line number."""
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_FUNCTOOLS = functools.__file__
+"""``cached_property`` stands between a caller and the containers of images."""
 _NAMED = 4
 
 
@@ -35,12 +38,12 @@ def call_site() -> Site | None:
     1
     """
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE):
+    while (name := frame.f_code.co_filename).startswith(_PACKAGE) or name == _FUNCTOOLS:
         outer = frame.f_back
         if outer is None:
             return None
         frame = outer
-    return frame.f_code.co_filename, frame.f_lineno
+    return name, frame.f_lineno
 
 
 def describe_operand(node: Node, site: Site | None) -> str:

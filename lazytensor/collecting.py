@@ -50,6 +50,8 @@ def run(
     Raises ``RuntimeError`` inside ``testing.raise_if_collects()``.
     """
     _check_allowed("collect")
+    if not isinstance(optimizations, QueryOptFlags):
+        raise TypeError(f"optimizations are lt.QueryOptFlags(...), not {optimizations!r}")
     from lazytensor.exec.engine import collect_nodes
 
     keywords = {} if cancel is None else {"cancel": cancel}

@@ -110,7 +110,7 @@ def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> LazyTensor:
 
 
 def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> LazyTensor:
-    """One value with the domain of ``x``, and its dtype unless another is named.
+    """One value with the domain and chunks of ``x``, and its dtype unless another is named.
 
     Array API standard 2025.12, creation functions, ``full_like``.
 
@@ -122,7 +122,15 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
     domain = node.domain
     firm = IndexDomain._make(domain.inclusive_min, domain.exclusive_max, domain.labels)
     with about(x):
-        return _wrap(_filled(firm, fill_value, node.dtype if dtype is None else dtype))
+        filled = _filled(firm, fill_value, node.dtype if dtype is None else dtype)
+        return _wrap(_in_cells_of(node, filled))
+
+
+def _in_cells_of(like: Node, node: Node) -> Node:
+    """``node`` in cells of the extents that those of ``like`` have."""
+    sizes = like.spec.chunks
+    whole = all(c is None or c >= n for c, n in zip(sizes, like.shape, strict=True))
+    return node if whole else build_views.rechunk(node, sizes)
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> LazyTensor:

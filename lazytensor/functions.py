@@ -64,6 +64,8 @@ def map_blocks(
     >>> lt.map_blocks(lambda block: block - block.min(), x).collect()
     array([0, 1, 2, 0, 1, 2])
     """
+    if not callable(f):
+        raise TypeError(f"map_blocks takes a function first, not {type(f).__name__}")
     with about(x, *others):
         nodes = (as_node(x), *map(as_node, others))
         if boundary not in BOUNDARIES:

@@ -13,7 +13,7 @@ import numpy as np
 from lazytensor import build, functions_join, functions_manipulate
 from lazytensor import functions_views as views
 from lazytensor.creation import full_like, meshgrid, tril, triu
-from lazytensor.numpy_twins import TWINS
+from lazytensor.numpy_twins import TWINS, replace_tensors
 from lazytensor.tensor import LazyTensor
 
 __all__: list[str] = []
@@ -59,14 +59,20 @@ def _like(value: int) -> Any:
     return make
 
 
+def _dtypes_of(arguments: Any) -> Any:
+    return replace_tensors(arguments, lambda x: x.dtype)
+
+
 def _shape(a: Any) -> tuple[int, ...]:
     return build.as_node(a).shape
 
 
 TWINS.update(
     {
+        np.astype: views.astype,
         np.broadcast_arrays: lambda *args: tuple(manipulate.broadcast_arrays(*args)),
         np.broadcast_to: manipulate.broadcast_to,
+        np.can_cast: lambda from_, to, casting="safe": np.can_cast(_dtypes_of(from_), to, casting),
         np.clip: _clip,
         np.concatenate: lambda arrays, axis=0: functions_join.concat(arrays, axis=axis),
         np.empty_like: _like(0),
@@ -83,6 +89,7 @@ TWINS.update(
         np.ravel: _ravel,
         np.repeat: lambda a, repeats, axis=None: manipulate.repeat(a, repeats, axis=axis),
         np.reshape: lambda a, shape: manipulate.reshape(a, shape),
+        np.result_type: lambda *operands: np.result_type(*_dtypes_of(operands)),
         np.roll: lambda a, shift, axis=None: manipulate.roll(a, shift, axis=axis),
         np.round: _round,
         np.shape: _shape,

@@ -45,7 +45,7 @@ def unique_dims(
 ) -> tuple[int, ...]:
     """Numbers of one dim or several, in the order given; ``DimensionError`` if one comes twice."""
     if type(dims) is tuple and rank is None and _are_numbers(dims, domain.rank):
-        return dims  # type: ignore[return-value]
+        return dims
     given = (dims,) if isinstance(dims, str) or not isinstance(dims, Iterable) else tuple(dims)
     numbers = tuple(dim_number(domain, dim, rank=rank) for dim in given)
     if len(set(numbers)) != len(numbers):

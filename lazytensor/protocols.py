@@ -89,7 +89,9 @@ class Protocols(Operators):
         raise TypeError("'in' would have to compute the tensor; use (x == value).any()")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The values as a fresh NumPy array."""
+        """The values as a fresh NumPy array; ``ValueError`` for ``copy=False``, as NumPy has it."""
+        if copy is False:
+            raise ValueError("copy=False, but the values of a tensor have to be computed")
         values = collect_implicitly(self._node, "np.asarray")
         return values if dtype is None else values.astype(dtype, copy=False)
 

@@ -7,6 +7,7 @@ of plans or engines: each checks its arguments and hands one node over.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from lazytensor.collecting import EVERY_PASS, check_out, run, run_in_background, run_into
 from lazytensor.config import QueryOptFlags
+from lazytensor.errors import SourceNotFoundError
 from lazytensor.handoff import check_host_device, check_target, hand_over
 from lazytensor.protocols import Protocols
 
@@ -105,7 +107,13 @@ class Running(Protocols):
         loop = asyncio.get_running_loop()
         ended: asyncio.Event = asyncio.Event()
         handle = self.collect(background=True, **keywords)
-        handle.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+
+        def wake(_: Any) -> None:
+            # A loop that is closed by then has nobody waiting in it.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(ended.set)
+
+        handle.add_done_callback(wake)
         try:
             await ended.wait()
         except asyncio.CancelledError:
@@ -252,6 +260,9 @@ def _document(source: str | bytes | PathLike[str] | BinaryIO) -> str | bytes:
     if isinstance(source, str) and source.lstrip().startswith("{"):
         return source
     if isinstance(source, (str, PathLike)):
-        with open(source, "rb") as opened:
-            return opened.read()
+        try:
+            with open(source, "rb") as opened:
+                return opened.read()
+        except FileNotFoundError:
+            raise SourceNotFoundError(f"there is no document at {source!r}") from None
     return source.read()

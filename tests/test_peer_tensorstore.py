@@ -7,9 +7,12 @@ near a border. What TensorStore is known to get wrong is not drawn:
 - P1, P2, P6: indexing a downsampled tensor with anything but unit slices, or an integer when it
   was downsampled twice;
 - P3: an overlay of nothing crashes;
-- P4: an index array without elements fails;
+- P4: an index array without elements, or an index into an empty domain, fails when read;
 - P5: indices of a dim no source depends on are not checked;
 - P7: an index array and an empty new axis crash.
+
+One difference is meant: a new axis can be sliced to any interval only while it is a view. What is
+computed (a cast, a region downsample) has settled bounds here, and implicit ones in TensorStore.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import lazytensor as lt
@@ -89,7 +92,7 @@ def draw_step(draw: Any, pair: Pair) -> Step:
     if pair.rank:
         names += ["slices", "slices", "translate", "transpose", "label", "concat", "overlay"]
         names += ["downsample", "overlay"]
-        names += ["integer"] if pair.blocks < 2 else []
+        names += ["integer"] if pair.blocks < 2 and 0 not in pair.ours.shape else []
     if pair.rank and not pair.blocks:
         names += ["steps", "stride"]
         if 0 not in pair.ours.shape:
@@ -108,7 +111,7 @@ def _slack(draw: Any) -> int:
 
 def _interval(draw: Any, pair: Pair, lo: int, hi: int) -> slice:
     """A unit slice within the bounds, rarely a little outside."""
-    slack = _slack(draw)
+    slack = _slack(draw) if _flags(pair.ours.domain) == _flags(pair.theirs.domain) else 0
     a = draw(st.integers(lo - slack, hi))
     least = a + 1 if pair.widened and a < hi else a
     b = draw(st.integers(least, max(least, hi + slack)))
@@ -323,13 +326,17 @@ def _next(pair: Pair, step: Step) -> Pair | None:
     )
 
 
+def _flags(domain: Any) -> list[bool]:
+    return [*domain.implicit_lower_bounds, *domain.implicit_upper_bounds]
+
+
 def _same_domain(pair: Pair) -> None:
-    mine, domain = pair.ours.domain, pair.theirs.domain
+    domain = pair.theirs.domain
     assert pair.ours.shape == tuple(domain.shape)
     assert pair.ours.origin == tuple(domain.origin)
     assert pair.ours.dims == tuple(domain.labels)
-    assert mine.implicit_lower_bounds == tuple(domain.implicit_lower_bounds)
-    assert mine.implicit_upper_bounds == tuple(domain.implicit_upper_bounds)
+    implied = zip(_flags(pair.ours.domain), _flags(domain), strict=True)
+    assert all(theirs or not mine for mine, theirs in implied)
     assert pair.ours.dtype == pair.theirs.dtype.numpy_dtype
 
 
@@ -357,6 +364,7 @@ def test_random_chains_agree(
         _same_domain(pair)
     expected, complaint = _read(pair)
     if complaint is not None:
+        note(f"the peer cannot read this: {complaint}")
         with pytest.raises(lt.LazyTensorError):
             pair.ours.collect(engine=ENGINES[engine], optimizations=flags)
         return

@@ -25,6 +25,7 @@ Cells: TypeAlias = "Sequence[range | np.ndarray]"
 """Per dimension the stored cells (ascending, distinct); the set is their product."""
 
 _Run = tuple[int, int]
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class CellUnion:
@@ -97,11 +98,15 @@ def _all_of(part: Cells) -> Iterator[tuple[int, ...]]:
 
 
 def _spread(part: Cells, limit: int) -> Iterator[tuple[int, ...]]:
-    """At most ``limit`` cells of a product, evenly spaced in C order."""
+    """At most ``limit`` cells of a product, spread over it.
+
+    Even steps would fall into step with the grid (and, say, never meet its last column); multiples
+    of the golden ratio, modulo 1, are spread evenly and in step with nothing.
+    """
     total = math.prod(len(cells) for cells in part)
     count = min(limit, total)
     for k in range(count):
-        number = k * total // count
+        number = k if count == total else int(k * _GOLDEN % 1 * total)
         cell = []
         for cells in reversed(part):
             number, i = divmod(number, len(cells))

@@ -1,7 +1,7 @@
 """Tasks in words: what ``explain(stage="physical")`` prints.
 
-Shows every stage with its number of tasks, and the steps of the task in the middle, which stands
-for all of them: tasks of a stage differ in nothing but their boxes. Nothing is read.
+Shows every stage with its number of tasks, and the steps of one of the largest, which stands for
+all of them: tasks of a stage differ in nothing but their boxes. Nothing is read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from lazytensor.exec.local import prepare
 from lazytensor.exec.lower import lower
+from lazytensor.exec.memory import Budget, memory_limit
 from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.stages import Stage, plan_stages
@@ -31,19 +32,22 @@ def describe_tasks(plan: Node) -> str:
         ...
     """
     stored: dict[Node, np.ndarray] = {}
+    limit = memory_limit()
     lines: list[str] = []
     for number, stage in enumerate(plan_stages([plan]), 1):
-        lines.extend(_describe_stage(stage, number, stored))
+        lines.extend(_describe_stage(stage, number, stored, limit))
         for node in stage.nodes:
             stored[node] = np.broadcast_to(np.zeros((), node.dtype), node.shape)
     return "\n".join(lines)
 
 
-def _describe_stage(stage: Stage, number: int, stored: dict[Node, np.ndarray]) -> list[str]:
+def _describe_stage(
+    stage: Stage, number: int, stored: dict[Node, np.ndarray], limit: int
+) -> list[str]:
     reductions = stage.reductions
     node = reductions[0].x if reductions else stage.nodes[0]
-    compiled, grid, task_bytes = prepare(node, stored)
-    tasks = ReduceTasks(reductions, compiled, grid, []).count if reductions else grid.count
+    compiled, grid, task_bytes = prepare(node, stored, limit)
+    tasks = ReduceTasks(reductions, compiled, grid, [], Budget(limit)).count if reductions else grid.count
     names = ", ".join(repr(x)[1:-1] for x in stage.nodes)
     plural = "" if tasks == 1 else "s"
     head = (
@@ -52,7 +56,7 @@ def _describe_stage(stage: Stage, number: int, stored: dict[Node, np.ndarray]) -
     )
     if not grid.count:
         return [head]
-    program = lower(compiled, grid.middle())
+    program = lower(compiled, grid.largest())
     return [head, f"  task for {_shown_box(program.box)}", *_describe_steps(program)]
 
 

@@ -18,7 +18,7 @@ from lazytensor.exec.cells import Cells, CellUnion
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.local import LocalEngine, prepare
 from lazytensor.exec.lower import READS, lower
-from lazytensor.exec.memory import thread_count
+from lazytensor.exec.memory import Budget, memory_limit, thread_count
 from lazytensor.exec.physical import Step
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sparse import touched_cells
@@ -71,12 +71,17 @@ def _walk_stages(plan: Node, engine: Any) -> tuple[int, int, _Needs]:
     stored: dict[Node, np.ndarray] = {}
     needs: _Needs = {}
     tasks = held = peak = 0
-    threads = thread_count(engine.threads if isinstance(engine, LocalEngine) else None)
+    local = engine if isinstance(engine, LocalEngine) else LocalEngine()
+    threads, limit = thread_count(local.threads), memory_limit(local.max_memory)
     for stage in plan_stages([plan]):
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
-        compiled, grid, task_bytes = prepare(node, stored)
-        count = ReduceTasks(reductions, compiled, grid, []).count if reductions else grid.count
+        compiled, grid, task_bytes = prepare(node, stored, limit)
+        count = grid.count
+        if reductions:
+            passes = ReduceTasks(reductions, compiled, grid, [], Budget(limit))
+            count = passes.count
+            task_bytes += passes.nbytes
         tasks += count
         held += sum(x.nbytes for x in stage.nodes)
         peak = max(peak, held + min(threads, count) * task_bytes)

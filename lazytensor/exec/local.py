@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from lazytensor.exec.buffers import Scratch, aligned_empty
 from lazytensor.exec.events import start_run
 from lazytensor.exec.lower import Compiled, lower
-from lazytensor.exec.memory import memory_limit, thread_count, threads_within
+from lazytensor.exec.memory import Budget, memory_limit, thread_count
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.stages import Stage, plan_stages
@@ -19,18 +20,34 @@ from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box
 
-__all__ = ["LocalEngine", "part_of", "prepare"]
+__all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
 
 
-def prepare(node: Node, stored: dict[Node, np.ndarray]) -> tuple[Compiled, WorkGrid, int]:
-    """A plan ready for lowering, its blocks, and the bytes one task of it needs."""
+class Prepared(NamedTuple):
+    """A plan cut into blocks: ready for lowering any of them. One block needs ``nbytes``."""
+
+    compiled: Compiled
+    grid: WorkGrid
+    nbytes: int
+
+
+def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepared:
+    """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it."""
     compiled = Compiled(node, stored)
 
     def cost(box: Box) -> int:
         return lower(compiled, box).nbytes
 
-    grid = choose_grid(node, cost)
-    return compiled, grid, cost(grid.middle()) if grid.count else 0
+    grid = choose_grid(node, cost, limit)
+    return Prepared(compiled, grid, cost(grid.largest()) if grid.count else 0)
+
+
+class _Job(NamedTuple):
+    """A stage that is ready to run: its tasks, and how many of them may run at once."""
+
+    count: int
+    work: Callable[[int, Scratch], None]
+    threads: int
 
 
 def part_of(node: Node, box: Box) -> tuple[slice, ...]:
@@ -74,49 +91,69 @@ class LocalEngine:
         progress: object = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Compute optimised plans into their outputs (C-contiguous, of shape and dtype)."""
+        """Compute optimised plans into their outputs (of their shape and dtype).
+
+        Everything is planned before anything is read, so that a run that cannot fit into
+        ``max_memory`` is refused at once.
+        """
         stored: dict[Node, np.ndarray] = {}
-        for stage in plan_stages(roots):
+        jobs: list[_Job] = []
+        limit = memory_limit(self.max_memory)
+        kept = 0
+        for stage in plan_stages(roots, limit // 2):
             arrays = [
                 outs[root] if root is not None else aligned_empty(node.shape, node.dtype)
                 for node, root in zip(stage.nodes, stage.roots, strict=True)
             ]
-            self._run_stage(stage, arrays, stored, progress, cancel)
+            jobs.append(self._job(stage, arrays, stored, Budget(limit, kept)))
             stored.update(zip(stage.nodes, arrays, strict=True))
+            kept += sum(
+                node.nbytes
+                for node, root in zip(stage.nodes, stage.roots, strict=True)
+                if root is None
+            )
+        for job in jobs:
+            _run_job(job, progress, cancel)
         for root, out in zip(roots, outs, strict=True):
             if stored[root] is not out:
                 np.copyto(out, stored[root], casting="no")
 
-    def _run_stage(
+    def _job(
         self,
         stage: Stage,
         arrays: list[np.ndarray],
-        stored: dict[Node, np.ndarray],
-        progress: object,
-        cancel: CancelToken | None,
-    ) -> None:
+        stored: Mapping[Node, np.ndarray],
+        budget: Budget,
+    ) -> _Job:
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
-        compiled, grid, task_bytes = prepare(node, stored)
+        name = f"one task of {node!r}"
+        compiled, grid, nbytes = prepare(node, stored, budget.free)
         if reductions:
-            tasks = ReduceTasks(reductions, compiled, grid, arrays)
+            tasks = ReduceTasks(reductions, compiled, grid, arrays, budget)
             if tasks.fill_empty():
-                return
-            total, work = tasks.count, tasks.run
-        else:
-            out = arrays[0]
-            total = grid.count
+                return _Job(0, tasks.run, 1)
+            return _Job(tasks.count, tasks.run, self._threads(budget, nbytes + tasks.nbytes, name))
+        out = arrays[0]
 
-            def work(number: int, scratch: Scratch) -> None:
-                box = grid.box(number)
-                run_program(lower(compiled, box), scratch, out[(..., *part_of(node, box))])
+        def work(number: int, scratch: Scratch) -> None:
+            box = grid.box(number)
+            program = lower(compiled, box)
+            with budget.holding(program.nbytes, name):
+                run_program(program, scratch, out[(..., *part_of(node, box))])
 
-        threads = threads_within(
-            memory_limit(self.max_memory), task_bytes, thread_count(self.threads), repr(node)
-        )
-        run = start_run(total, progress)
-        try:
-            run_tasks(total, work, threads=threads, run=run, cancel=cancel)
-        finally:
-            run.stop()
-        count("tasks", total)
+        return _Job(grid.count, work, self._threads(budget, nbytes, name))
+
+    def _threads(self, budget: Budget, nbytes: int, name: str) -> int:
+        """How many tasks may run at once; ``MemoryLimitError`` if not even one."""
+        budget.check(nbytes, name)
+        return max(1, min(thread_count(self.threads), budget.free // max(1, nbytes)))
+
+
+def _run_job(job: _Job, progress: object, cancel: CancelToken | None) -> None:
+    run = start_run(job.count, progress)
+    try:
+        run_tasks(job.count, job.work, threads=job.threads, run=run, cancel=cancel)
+    finally:
+        run.stop()
+    count("tasks", job.count)

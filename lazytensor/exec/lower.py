@@ -42,10 +42,10 @@ class Compiled:
 
     def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
         self.root = root
-        self.stored = stored or {}
-        known = self.stored
+        known = stored or {}
         order = walk(root, None) if not known else _walk_until(root, known)
         self.rank = {node: i for i, node in enumerate(order)}
+        self.stored = {node: known[node] for node in self.rank if node in known}
 
 
 def _walk_until(root: Node, known: Mapping[Node, np.ndarray]) -> list[Node]:

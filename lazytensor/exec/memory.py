@@ -1,8 +1,15 @@
-"""How much memory and how many threads a run may use."""
+"""How much memory and how many threads a run may use, and keeping to it.
+
+What a task holds is known before it starts. A run that could not even do one task within its limit
+is refused before anything is read; beyond that every task waits until what it needs is free.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +17,7 @@ from lazytensor.config import option, parse_bytes
 from lazytensor.errors import MemoryLimitError
 from lazytensor.plan.cost import format_bytes
 
-__all__ = ["memory_limit", "thread_count", "threads_within"]
+__all__ = ["Budget", "memory_limit", "thread_count"]
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -50,11 +57,47 @@ def _physical() -> int:
         return 8 << 30
 
 
-def threads_within(limit: int, task_bytes: int, threads: int, what: str) -> int:
-    """How many tasks may run at once; ``MemoryLimitError`` if not even one."""
-    if task_bytes > limit:
+class Budget:
+    """The bytes that the tasks of a run may hold together.
+
+    ``limit``: how many. ``kept`` of them are taken for good, by results of earlier stages.
+
+    >>> budget = Budget(100, kept=30)
+    >>> with budget.holding(70, "a task"):
+    ...     budget.free
+    0
+    >>> budget.check(71, "a task")
+    Traceback (most recent call last):
+    lazytensor.errors.MemoryLimitError: a task needs 71 B beside 30 B of intermediate results, ...
+    """
+
+    def __init__(self, limit: int, kept: int = 0) -> None:
+        self.limit = limit
+        self.kept = kept
+        self.free = limit - kept
+        self._returned = threading.Condition()
+
+    def check(self, nbytes: int, what: str) -> None:
+        """Raise ``MemoryLimitError`` if ``nbytes`` do not fit even when nothing else is held."""
+        if nbytes + self.kept <= self.limit:
+            return
+        kept = f" beside {format_bytes(self.kept)} of intermediate results" if self.kept else ""
         raise MemoryLimitError(
-            f"one task of {what} needs {format_bytes(task_bytes)}, the limit is "
-            f"{format_bytes(limit)}; raise max_memory, or rechunk the input into smaller cells"
+            f"{what} needs {format_bytes(nbytes)}{kept}, the limit is {format_bytes(self.limit)}; "
+            f"raise max_memory, or rechunk the input into smaller cells"
         )
-    return max(1, min(threads, limit // max(1, task_bytes)))
+
+    @contextmanager
+    def holding(self, nbytes: int, what: str) -> Iterator[None]:
+        """Wait until ``nbytes`` are free and take them for the block."""
+        self.check(nbytes, what)
+        with self._returned:
+            while nbytes > self.free:
+                self._returned.wait()
+            self.free -= nbytes
+        try:
+            yield
+        finally:
+            with self._returned:
+                self.free += nbytes
+                self._returned.notify_all()

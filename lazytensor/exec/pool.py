@@ -3,13 +3,16 @@
 No queue and no future: every worker takes the next number from one counter until there are none,
 the caller being worker 0. Threads live as long as the run, so a fork or the end of the interpreter
 finds none of ours. The first error (or Ctrl-C, which Python raises in the caller, that is in worker
-0) stops all workers before their next task and is raised once they have stopped.
+0) stops all workers before their next task and is raised once they have stopped. Of several errors
+Ctrl-C is raised, else that of the task with the lowest number, so that the same plan fails the same
+way whichever thread was faster.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextvars import copy_context
 
 from lazytensor.exec.buffers import Scratch
@@ -18,7 +21,7 @@ from lazytensor.exec.events import Run
 __all__ = ["CancelToken", "Cancelled", "run_tasks"]
 
 
-class Cancelled(RuntimeError):
+class Cancelled(CancelledError):
     """A run was cancelled through its handle."""
 
 
@@ -51,7 +54,13 @@ class _Crew:
         self._cancel = cancel
         self._next = 0
         self._lock = threading.Lock()
+        self.stopped = False
         self.errors: list[tuple[int, BaseException]] = []
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """Keep an error for the caller and let nobody start another task."""
+        self.stopped = True
+        self.errors.append((number if isinstance(error, Exception) else -1, error))
 
     def worker(self) -> None:
         scratch = Scratch()
@@ -60,7 +69,7 @@ class _Crew:
             while True:
                 with self._lock:
                     number = self._next
-                    if number >= self._count or self.errors:
+                    if number >= self._count or self.stopped:
                         return
                     self._next += 1
                 if self._cancel is not None and self._cancel.cancelled:
@@ -70,7 +79,7 @@ class _Crew:
                     self._run.advance()
         except BaseException as error:  # noqa: BLE001
             # Kept, not swallowed: run_tasks raises it in the caller when all have stopped.
-            self.errors.append((number, error))
+            self.fail(number, error)
 
 
 def run_tasks(
@@ -90,17 +99,30 @@ def run_tasks(
         for i in range(1, min(threads, count))
     ]
     try:
+        try:
+            _start(helpers)
+            crew.worker()
+        except BaseException as error:  # noqa: BLE001
+            # Ctrl-C may strike between two lines of ours as well.
+            crew.fail(-1, error)
         for thread in helpers:
-            thread.start()
-        crew.worker()
-    except BaseException as error:  # noqa: BLE001
-        # Ctrl-C may strike between two lines of ours as well.
-        crew.errors.append((-1, error))
-    for thread in helpers:
-        if thread.ident is not None:
-            _join(thread, crew)
+            if thread.ident is not None:
+                _join(thread, crew)
+    finally:
+        # And here: whatever happens, no helper goes on to another task.
+        crew.stopped = True
     if crew.errors:
         raise min(crew.errors, key=lambda entry: entry[0])[1]
+
+
+def _start(helpers: list[threading.Thread]) -> None:
+    for thread in helpers:
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads here (a limit of the system, or the interpreter is about to end):
+            # those that run, the caller among them, do all the tasks.
+            return
 
 
 def _join(thread: threading.Thread, crew: _Crew) -> None:
@@ -109,6 +131,6 @@ def _join(thread: threading.Thread, crew: _Crew) -> None:
         try:
             thread.join()
         except KeyboardInterrupt as error:
-            crew.errors.append((-1, error))
+            crew.fail(-1, error)
         else:
             return

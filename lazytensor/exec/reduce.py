@@ -16,6 +16,7 @@ import numpy as np
 
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.lower import Compiled, lower
+from lazytensor.exec.memory import Budget
 from lazytensor.exec.steps import peek_program
 from lazytensor.exec.workgrid import WorkGrid
 from lazytensor.plan.nodes import Reduce
@@ -25,21 +26,42 @@ from lazytensor.plan.source import Box
 __all__ = ["ReduceTasks"]
 
 _ENOUGH_TASKS = 64
+_STATE_ITEMSIZE = 24
+"""Bytes of a state for each element of the result: a variance keeps three numbers."""
 
 State = tuple[np.ndarray, ...]
+
+
+class _Merge:
+    """States of one result: ``total`` of the stretches below ``next``, and later ones waiting."""
+
+    __slots__ = ("busy", "next", "total", "waiting")
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.next = 0
+        self.total: list[State] = []
+        self.waiting: dict[int, list[State]] = {}
 
 
 class ReduceTasks:
     """The tasks of one pass over the input of one or more reductions over the same axes."""
 
     def __init__(
-        self, nodes: tuple[Reduce, ...], compiled: Compiled, grid: WorkGrid, outs: list[np.ndarray]
+        self,
+        nodes: tuple[Reduce, ...],
+        compiled: Compiled,
+        grid: WorkGrid,
+        outs: list[np.ndarray],
+        budget: Budget,
     ) -> None:
         first = nodes[0]
         self._nodes = nodes
         self._compiled = compiled
         self._grid = grid
         self._outs = outs
+        self._budget = budget
+        self._name = f"one task of {first.x!r}"
         self._axes = first.axes_
         rank = first.x.ndim
         self._kept = [d for d in range(rank) if d not in self._axes]
@@ -51,7 +73,16 @@ class ReduceTasks:
         self._groups = max(1, min(self._blocks, -(-_ENOUGH_TASKS // max(1, results))))
         self.count = results * self._groups
         self._lock = threading.Lock()
-        self._states: dict[int, list[list[State] | None]] = {}
+        self._merges: dict[int, _Merge] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """About what the states of one task hold beside its block."""
+        if not self.count:
+            return 0
+        box = self._grid.largest()
+        cells = math.prod(box[d][1] - box[d][0] for d in self._kept)
+        return cells * _STATE_ITEMSIZE * len(self._nodes)
 
     def fill_empty(self) -> bool:
         """Write the results if the input has no elements at all; says whether it was so."""
@@ -75,7 +106,8 @@ class ReduceTasks:
         for block in range(lo, hi):
             box = self._grid.box_at(self._index(result, block))
             program = lower(self._compiled, box)
-            peek_program(program, scratch, lambda a, b=box: self._add(states, a, b))  # type: ignore[misc]
+            with self._budget.holding(program.nbytes, self._name):
+                peek_program(program, scratch, lambda a, b=box: self._add(states, a, b))  # type: ignore[misc]
         done = [state for state in states if state is not None]
         if self._groups == 1:
             self._write(result, done)
@@ -106,22 +138,37 @@ class ReduceTasks:
             states[i] = state if before is None else row.merge(before, state)
 
     def _collect(self, result: int, group: int, states: list[State]) -> None:
-        """Keep the states of one stretch; whoever brings the last one merges them in order."""
+        """Merge the states of one stretch as soon as all before it are merged.
+
+        Merging in order keeps sums the same whoever is faster; merging at once keeps few states in
+        memory. Whoever finds nobody at it merges what is there, outside the lock.
+        """
         with self._lock:
-            slots = self._states.setdefault(result, [None] * self._groups)
-            slots[group] = states
-            if any(slot is None for slot in slots):
+            merge = self._merges.setdefault(result, _Merge())
+            merge.waiting[group] = states
+            if merge.busy:
                 return
-            del self._states[result]
-        merged = []
-        for i, node in enumerate(self._nodes):
-            row = REDUCTIONS[node.op]
-            total: Any = None
-            for slot in slots:
-                assert slot is not None
-                total = slot[i] if total is None else row.merge(total, slot[i])
-            merged.append(total)
-        self._write(result, merged)
+            merge.busy = True
+        while (following := self._following(merge)) is not None:
+            merge.total = self._merged(merge.total, following) if merge.total else following
+            merge.next += 1
+            if merge.next == self._groups:
+                del self._merges[result]
+                self._write(result, merge.total)
+                return
+
+    def _following(self, merge: _Merge) -> list[State] | None:
+        """The next stretch to merge; None, and nobody at it any more, if it is not there yet."""
+        with self._lock:
+            found = merge.waiting.pop(merge.next, None)
+            merge.busy = found is not None
+            return found
+
+    def _merged(self, totals: list[State], states: list[State]) -> list[State]:
+        return [
+            REDUCTIONS[node.op].merge(total, state)
+            for node, total, state in zip(self._nodes, totals, states, strict=True)
+        ]
 
     def _write(self, result: int, states: list[State]) -> None:
         box = self._grid.box_at(self._index(result, 0))

@@ -36,8 +36,11 @@ class Stage(NamedTuple):
         return tuple(node for node in self.nodes if isinstance(node, Reduce))
 
 
-def plan_stages(roots: Sequence[Node]) -> list[Stage]:
-    """Stages in the order to run them; every distinct root is one."""
+def plan_stages(roots: Sequence[Node], most_shared: int = _SHARED_LIMIT) -> list[Stage]:
+    """Stages in the order to run them; every distinct root is one.
+
+    Sub-plans that several roots share are kept up to ``most_shared`` bytes together.
+    """
     consumers: dict[Node, int] = dict.fromkeys(roots, 1)
     reached: dict[Node, int] = {}
     order: list[Node] = []
@@ -50,11 +53,14 @@ def plan_stages(roots: Sequence[Node]) -> list[Stage]:
             for x in dict.fromkeys(node.inputs):
                 consumers[x] = consumers.get(x, 0) + 1
     numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
-    kept = [
-        node
-        for node in order
-        if node in numbers or _kept(node, consumers.get(node, 0), reached, consumers)
-    ]
+    room = min(most_shared, _SHARED_LIMIT)
+    kept: list[Node] = []
+    for node in order:
+        if node in numbers or _kept(node, consumers.get(node, 0)):
+            kept.append(node)
+        elif _is_shared(node, reached, consumers) and node.nbytes <= room:
+            kept.append(node)
+            room -= node.nbytes
     return [Stage(group, tuple(numbers.get(node) for node in group)) for group in _one_pass(kept)]
 
 
@@ -71,19 +77,18 @@ def _one_pass(nodes: list[Node]) -> list[tuple[Node, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _kept(node: Node, uses: int, reached: dict[Node, int], consumers: dict[Node, int]) -> bool:
+def _kept(node: Node, uses: int) -> bool:
+    """True for what is computed before whatever needs it."""
     if isinstance(node, Reduce):
         return not _is_local(node)
-    if isinstance(node, Cache):
-        return uses > 1
-    return _is_shared(node, reached, consumers)
+    return isinstance(node, Cache) and uses > 1
 
 
 def _is_shared(node: Node, reached: dict[Node, int], consumers: dict[Node, int]) -> bool:
     """True for the top of a sub-plan that several results need: it is read and computed once."""
     if isinstance(node, Constant) or (isinstance(node, Scan) and node.source.array is not None):
         return False
-    return reached[node] > 1 and consumers.get(node, 0) > 1 and node.nbytes <= _SHARED_LIMIT
+    return reached[node] > 1 and consumers.get(node, 0) > 1
 
 
 def _is_local(node: Reduce) -> bool:

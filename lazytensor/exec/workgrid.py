@@ -12,7 +12,6 @@ The cut depends on the plan alone, never on the number of threads, so that sums 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 
 from lazytensor.plan.grid import DimGrid
@@ -64,13 +63,13 @@ class _Cut:
         lo = self.lead + i * self.size
         return max(0, lo), min(self.extent, lo + self.size)
 
-    def at(self, position: int) -> int:
-        """Number of the block that holds a position."""
+    def longest(self) -> int:
+        """Number of a longest block; one from the inside where they are alike."""
         if self.edges is not None:
-            return bisect_right(self.edges, position) - 1
-        if position < self.lead:
-            return 0
-        return (position - self.lead) // self.size + (1 if self.lead else 0)
+            return max(range(self.count), key=lambda i: self.edges[i + 1] - self.edges[i])
+        if self.count > 2:
+            return self.count // 2
+        return max(range(self.count), key=lambda i: self.interval(i)[1] - self.interval(i)[0])
 
 
 class WorkGrid:
@@ -104,25 +103,27 @@ class WorkGrid:
             out.append((a + lo, b + lo))
         return tuple(out)
 
-    def middle(self) -> Box:
-        """A block from the inside, as a sample of what a task costs."""
-        return self.box_at(tuple(min(n - 1, n // 2) for n in self.counts))
+    def largest(self) -> Box:
+        """A block that is as long as any along every dim, as a sample of what a task costs."""
+        return self.box_at(tuple(cut.longest() for cut in self.cuts))
 
 
 Cost = Callable[[Box], int]
 
 
-def choose_grid(node: Node, cost: Cost, target: int | None = None) -> WorkGrid:
-    """Blocks of about ``target`` bytes (default ``TARGET``); ``cost`` gives what a box moves."""
+def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
+    """Blocks that move about ``TARGET`` bytes, ``most`` at most where cells allow it.
+
+    ``cost`` gives what a box moves.
+    """
     origin = node.domain.inclusive_min
     if node.size == 0:
         return WorkGrid([_Cut(n, 1) for n in node.shape], origin)
     whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
-    if target is None:
-        total = cost(whole.box(0))
-        target = min(TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
-        if total <= target:
-            return whole
+    total = cost(whole.box(0))
+    target = min(most, TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
+    if total <= target:
+        return whole
     grid = node.grid
     sizes = [n if _cuttable(cells) else 1 for n, cells in zip(node.shape, grid, strict=True)]
 
@@ -130,8 +131,8 @@ def choose_grid(node: Node, cost: Cost, target: int | None = None) -> WorkGrid:
         cuts = [_cut(n, c, s) for n, c, s in zip(node.shape, grid, sizes, strict=True)]
         return WorkGrid(cuts, origin)
 
-    _shrink(sizes, grid, lambda: cost(make().middle()), target)
-    _grow(sizes, node.shape, grid, lambda: cost(make().middle()), target)
+    _shrink(sizes, grid, lambda: cost(make().largest()), target)
+    _grow(sizes, grid, lambda: cost(make().largest()), target)
     return make()
 
 
@@ -155,7 +156,6 @@ def _shrink(
 
 def _grow(
     sizes: list[int],
-    shape: tuple[int, ...],
     grid: tuple[DimGrid | None, ...],
     cost: Callable[[], int],
     target: int,

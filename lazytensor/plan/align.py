@@ -9,6 +9,7 @@ name yields to a name; two different names on one dimension are an error.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from lazytensor.errors import DimensionError, ShapeError
@@ -145,6 +146,8 @@ def merge_labels(domains: Sequence[IndexDomain]) -> tuple[str, ...]:
 def hull_domain(domains: Sequence[IndexDomain]) -> IndexDomain:
     """Smallest domain that holds all of the given ones (same rank), names merged.
 
+    As `IndexDomain.hull` one after the other, but for implicit bounds: these become explicit.
+
     Raises ``ShapeError`` when ranks differ, ``DimensionError`` when names do.
     """
     rank = domains[0].rank
@@ -155,9 +158,25 @@ def hull_domain(domains: Sequence[IndexDomain]) -> IndexDomain:
                 f"layer 0 has {rank} {describe_shape(domains[0])}"
             )
     labels = merge_labels(domains)
-    lo = tuple(min(column) for column in zip(*(x.inclusive_min for x in domains), strict=True))
-    hi = tuple(max(column) for column in zip(*(x.exclusive_max for x in domains), strict=True))
+    lows = list(zip(*(x.inclusive_min for x in domains), strict=True))
+    highs = list(zip(*(x.exclusive_max for x in domains), strict=True))
+    bounds = [_hull(lo, hi) for lo, hi in zip(lows, highs, strict=True)]
+    lo, hi = zip(*bounds, strict=True) if bounds else ((), ())
     return IndexDomain._make(lo, hi, labels)
+
+
+def _hull(lows: Sequence[int], highs: Sequence[int]) -> tuple[int, int]:
+    """Hull of intervals; an empty one has no say, wherever it lies, and of empty ones the last.
+
+    >>> _hull((3, 9), (5, 9)), _hull((1, 7), (1, 7))
+    ((3, 5), (7, 7))
+    """
+    if not any(map(operator.eq, lows, highs)):
+        return min(lows), max(highs)
+    filled = [(lo, hi) for lo, hi in zip(lows, highs, strict=True) if lo < hi]
+    if not filled:
+        return lows[-1], highs[-1]
+    return min(lo for lo, _ in filled), max(hi for _, hi in filled)
 
 
 def alignment(result: IndexDomain, operand: IndexDomain) -> IndexTransform | None:

@@ -172,7 +172,7 @@ class IndexDomain(_Fields):
             self.implicit_lower_bounds = lower
             self.implicit_upper_bounds = upper
             self.explicit = True not in lower and True not in upper
-        self.__class__ = IndexDomain  # type: ignore[assignment]
+        self.__class__ = IndexDomain
         return self  # type: ignore[return-value]
 
     @property

@@ -160,7 +160,7 @@ class IndexTransform(_Fields):
             if m.kind == ARRAY:
                 self.has_arrays = True
                 break
-        self.__class__ = IndexTransform  # type: ignore[assignment]
+        self.__class__ = IndexTransform
         return self  # type: ignore[return-value]
 
     @staticmethod
@@ -457,7 +457,7 @@ class IndexTransform(_Fields):
 
 
 _make = IndexTransform._make
-_write_key = _Fields._key.__set__  # type: ignore[attr-defined]
+_write_key = _Fields.__dict__["_key"].__set__
 
 
 def _from_json(json: Any) -> IndexTransform:

@@ -196,7 +196,8 @@ def slice_by(bounds: BoundsData, window: BoundsData) -> BoundsData:
             )
         lo[d], hi[d], lower[d], upper[d] = low, high, False, False
     labels = window[2] if takes_labels else bounds[2]
-    return tuple(lo), tuple(hi), labels, tuple(lower), tuple(upper)
+    flags = tuple(map(bool, lower)), tuple(map(bool, upper))
+    return tuple(lo), tuple(hi), labels, *flags
 
 
 def _ints(values: Indices) -> tuple[int, ...] | None:

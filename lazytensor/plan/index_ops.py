@@ -148,7 +148,8 @@ class Stride(Operation):
         """Divide the bounds inwards; a negative stride swaps the implicit flags."""
         numbers, scalar = self.arguments
         given = numbers_per_dim(numbers[0] if scalar else numbers, len(dims), "strides")
-        lo, hi, labels, lower, upper = (list(part) for part in domain._values())
+        lo, hi = list(domain.inclusive_min), list(domain.exclusive_max)
+        lower, upper = list(domain.implicit_lower_bounds), list(domain.implicit_upper_bounds)
         maps = list(IDENTITY[: domain.rank])
         for dim, stride in zip(dims, given, strict=True):
             if stride == 0:
@@ -159,8 +160,9 @@ class Stride(Operation):
             if stride < 0:
                 lower[dim], upper[dim] = upper[dim], lower[dim]
             maps[dim] = single_map(dim, 0, stride)
-        parts = (tuple(lo), tuple(hi), tuple(labels), tuple(lower), tuple(upper))
-        return Step(IndexDomain._make(*parts), tuple(maps), dims)
+        flags = tuple(lower), tuple(upper)
+        divided = IndexDomain._make(tuple(lo), tuple(hi), domain.labels, *flags)
+        return Step(divided, tuple(maps), dims)
 
     def __str__(self) -> str:
         numbers, scalar = self.arguments

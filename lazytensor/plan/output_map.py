@@ -123,7 +123,7 @@ class OutputIndexMap(_MapFields):
                     raise TypeError(f"OutputIndexMap() got two values for argument {i + 1}")
                 values[i] = value
             lone = not rest and offset is None and stride is None
-            if not isinstance(first, SupportsIndex) or getattr(first, "ndim", 0):
+            if not isinstance(first, SupportsIndex) or getattr(first, "ndim", False):
                 index_array = first
             elif lone and input_dimension is None and index_array is None:
                 values[0] = first

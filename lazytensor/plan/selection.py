@@ -13,7 +13,7 @@ dimensions are matched up), and a key should be read by exactly one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -206,21 +206,65 @@ def _advanced(domain: IndexDomain, key: Any, mode: str) -> IndexTransform:
     # NumPy does not look at indices that are broadcast away because another has no element.
     checked = not (joint and any(_is_empty(array) for array in arrays))
     coordinates: list[Term] = []
+    starts: list[int] = []
     d = 0
     for term in terms:
         used = consumed_dims(term)
         dims = range(d, d + used)
         coordinates.append(_as_coordinates(domain, dims, term, joint=joint, checked=checked))
+        starts.append(d)
         d += used
+    ones = _single_elements(domain, coordinates, starts, mode)
     total = domain.rank + sum(term is None for term in terms)
     placed = [
-        Placed(term, dims, at)
-        for term, (_, dims, at) in zip(coordinates, place_terms(terms, range(total)), strict=True)
+        Placed(ones.get(d, term) if isinstance(term, np.ndarray) else term, dims, at)
+        for term, d, (_, dims, at) in zip(
+            coordinates, starts, place_terms(terms, range(total)), strict=True
+        )
     ]
     step = index_domain(domain, placed, mode, positional=True)
     # The coordinates are checked, so the arrays need no index range.
     maps = [simplify(m, step.domain) if m.kind == ARRAY else m for m in step.maps]
-    return IndexTransform._make(step.domain, tuple(maps))
+    return _from_zero(step.domain, maps, ones)
+
+
+def _single_elements(
+    domain: IndexDomain, terms: Sequence[Term], dims: Sequence[int], mode: str
+) -> dict[int, slice]:
+    """Slices for the index arrays that have one element and a dimension of their own.
+
+    As an array the element would become a constant that no dimension of the result leads to, and
+    what the axis says (scale, unit, the label of the element) would be lost.
+    """
+    arrays = [
+        (d, term) for d, term in zip(dims, terms, strict=True) if isinstance(term, np.ndarray)
+    ]
+    if mode == "vindex" or (mode == "default" and len(arrays) != 1):
+        return {}
+    ones: dict[int, slice] = {}
+    for d, array in arrays:
+        if array.ndim != 1:
+            continue
+        masked = array.dtype == bool
+        found = np.flatnonzero(array) if masked else array
+        if found.size == 1:
+            at = int(found[0]) + (domain.inclusive_min[d] if masked else 0)
+            ones[d] = slice(at, at + 1)
+    return ones
+
+
+def _from_zero(
+    domain: IndexDomain, maps: list[OutputIndexMap], ones: Mapping[int, slice]
+) -> IndexTransform:
+    """The transform with dimensions that stand for an index array starting at 0, unnamed."""
+    if not ones:
+        return IndexTransform._make(domain, tuple(maps))
+    lo, hi, labels = map(list, (domain.inclusive_min, domain.exclusive_max, domain.labels))
+    for d, one in ones.items():
+        dim = maps[d].input_dimension
+        maps[d] = single_map(dim, one.start, 1)
+        lo[dim], hi[dim], labels[dim] = 0, 1, ""
+    return IndexTransform._make(IndexDomain._make(tuple(lo), tuple(hi), tuple(labels)), tuple(maps))
 
 
 def _is_empty(array: NDArray[Any]) -> bool:

@@ -227,8 +227,8 @@ class TestWhatIsRead:
         before = snapshot()
         read_all(SOURCES["plain"])
         after = snapshot()
-        grown = {key: after[key] - before.get(key, 0) for key in ("chunks_read", "bytes_read")}
-        assert grown == {"chunks_read": 27, "bytes_read": 27 * 96}
+        grown = {key: after[key] - before.get(key, 0) for key in ("units_read", "bytes_read")}
+        assert grown == {"units_read": 27, "bytes_read": 27 * 96}
 
     def test_remote_chunks_come_in_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fs = fsspec.filesystem("memory")

@@ -111,13 +111,15 @@ class PlainLayout:
         if size is None:
             return False
         count("bytes_read", size)
-        count("chunks_read")
+        count("bytes_decoded", size)
+        count("units_read")
         return True
 
     def read_buffer(self, data: Buffer, where: Where, place: np.ndarray, scratch: Scratch) -> None:
         """Decode."""
         self.decoder.decode_into(data, where, place, scratch)
-        count("chunks_read")
+        count("bytes_decoded", self.decoder.nbytes)
+        count("units_read")
 
     def read_part(
         self,

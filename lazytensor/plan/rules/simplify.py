@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lazytensor.plan.compose import compose
+from lazytensor.plan.compose import substitute
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cache, Cast, Constant, Rechunk, Reshape, View
@@ -31,8 +31,13 @@ __all__ = [
 
 @law(View, View, flag="simplify_expression")
 def compose_views(view: View, below: View) -> Node:
-    """x[i][j] = x[i∘j]"""
-    return View(below.x, compose(below.transform, view.transform))
+    """x[i][j] = x[i∘j]
+
+    Bounds of ``x[i][j]`` are settled, so its implicit ones are not asked about again.
+    """
+    outer = below.transform
+    maps = substitute(outer.maps, outer.domain, view.transform.maps, view.domain)
+    return View(below.x, IndexTransform._make(view.domain, maps))
 
 
 @law(View, flag="simplify_expression")
