@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from data import STORES
-from peers import Box
 
 __all__ = ["Floor"]
 
@@ -74,7 +73,7 @@ class Floor:
             raise ValueError(f"{path} holds {len(units)} units of {inner}³, not all of {shape}")
         return Work(tuple(units), inner, shape, _decoder(store.codec))
 
-    def crop(self, x: Work, box: Box) -> Work:
+    def crop(self, x: Work, box: tuple[slice, ...]) -> Work:
         def hit(unit: Unit) -> bool:
             return all(
                 i * x.edge < side.stop and (i + 1) * x.edge > side.start

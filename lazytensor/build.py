@@ -17,6 +17,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
+from lazytensor.build_views import as_dtype
+from lazytensor.callsite import describe_operand, name_operands
 from lazytensor.errors import DimensionError, DTypeError, LazyTensorError, ShapeError
 from lazytensor.plan.align import describe_shape
 from lazytensor.plan.memory import array_node
@@ -69,7 +71,7 @@ DTypeLike: TypeAlias = Any
 """What ``np.dtype`` takes."""
 
 
-class _UnknownOperandError(DTypeError):
+class UnknownOperandError(DTypeError):
     """Nothing that a tensor could be made of; operators leave it to the other operand."""
 
 
@@ -136,7 +138,7 @@ def _array(obj: object) -> np.ndarray:
         return np.from_dlpack(cast(Any, obj))
     if isinstance(obj, (bytearray, memoryview)):
         return np.asarray(obj)
-    raise _UnknownOperandError(
+    raise UnknownOperandError(
         f"cannot make a tensor of {type(obj).__name__!r}: pass a LazyTensor, an array, a scalar or "
         "nested lists of numbers"
     )
@@ -218,18 +220,14 @@ def _explained(error: LazyTensorError, row: Op, operands: Iterable[Operand]) -> 
 def _described(operand: Operand) -> str:
     if weak_type(type(operand)) is not None:
         return f"Python {type(operand).__name__}"
-    node = as_node(operand)
-    what = node.source.label if isinstance(node, Scan) else type(node).__name__.lower()
-    site = getattr(operand, "_site", None)
-    built = f"  built at {site[0]}:{site[1]}" if site else ""
-    return f"{what} {describe_shape(node.domain)} {node.dtype}{built}"
+    return describe_operand(as_node(operand), getattr(operand, "_site", None))
 
 
 def operator(name: str, left: Operand, right: Operand) -> Node | None:
     """As ``elementwise``, for a Python operator: None for an operand that is none of ours."""
     try:
         return elementwise(name, left, right)
-    except _UnknownOperandError:
+    except UnknownOperandError:
         return None
 
 
@@ -249,6 +247,7 @@ def round_to(x: Operand, decimals: int) -> Node:
 
     Complex numbers are scaled as such, which may differ from NumPy's in the last place.
     """
+    decimals = _operator.index(decimals)
     node = as_node(x)
     whole = node.dtype.kind in "biu"
     if decimals == 0 or (whole and decimals > 0):
@@ -324,12 +323,21 @@ def reduction(
     >>> reduction("sum", np.zeros((2, 3), np.uint8), axis=1)
     <Reduce (2) uint64>
     """
-    row = REDUCTIONS[name]
     node = as_node(x)
+    try:
+        return _reduce(REDUCTIONS[name], node, axis, bool(keepdims), params)
+    except LazyTensorError as error:
+        name_operands(error, x)
+        raise
+
+
+def _reduce(
+    row: Reduction, node: Node, axis: AxisLike, keepdims: bool, params: dict[str, Any]
+) -> Node:
     axes = normalize_axes(node, axis)
     if row.one_axis and axis is not None and len(axes) != 1:
-        raise DimensionError(f"{name} takes one axis, or None for all, not {axis!r}")
-    return Reduce(name, node, axes, bool(keepdims), _params(row, node.dtype, params))
+        raise DimensionError(f"{row.name} takes one axis, or None for all, not {axis!r}")
+    return Reduce(row.name, node, axes, keepdims, _params(row, node.dtype, params))
 
 
 def _params(row: Reduction, dtype: np.dtype, given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -339,7 +347,7 @@ def _params(row: Reduction, dtype: np.dtype, given: dict[str, Any]) -> tuple[tup
         value = given.get(name, default)
         if name != "dtype":
             out.append((name, _real(row, name, value)))
-        elif value is not None and (asked := np.dtype(value)) != row.result_dtype(dtype):
+        elif value is not None and (asked := as_dtype(value)) != row.result_dtype(dtype):
             out.append((name, asked))
     return tuple(out)
 

@@ -108,10 +108,11 @@ def constant_bytes(value: Any, dtype: np.dtype) -> bytes:
     given = np.asarray(value)
     if given.ndim:
         raise ShapeError(f"fill_value must be a scalar, not of shape {given.shape}")
+    fits = given.dtype.kind != "c" or dtype.kind == "c"
     try:
         with np.errstate(all="ignore"):
-            stored = given.astype(dtype)
-        fits = dtype.kind not in "biu" or stored == given
+            stored = given.astype(dtype if fits else given.dtype)
+        fits = fits and (dtype.kind not in "biu" or stored == given)
     except (TypeError, ValueError):
         fits = False
     if not fits:

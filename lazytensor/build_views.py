@@ -195,12 +195,12 @@ def unit_domain(node: Node) -> IndexDomain:
     return IndexDomain._make(lo, tuple([a + 1 for a in lo]), node.domain.labels)
 
 
-def rechunk(node: Node, chunks: Any) -> Node:
+def rechunk(node: Node, chunks: Any, named: Mapping[str, Any] | None = None) -> Node:
     """Other cells for whatever works in cells; no value changes."""
     current = [n if c is None else c for n, c in zip(node.shape, node.spec.chunks, strict=True)]
     if isinstance(chunks, (int, np.integer)):
         chunks = (chunks,) * node.ndim
-    wanted = per_dim(node.domain, chunks, current, "chunks")
+    wanted = per_dim(node.domain, chunks, current, "chunks", named)
     sizes = tuple(
         _cell(size, n, now) for size, n, now in zip(wanted, node.shape, current, strict=True)
     )

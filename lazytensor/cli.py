@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe has seen enough; nothing may be written when Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LazyTensorError, OSError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
+        # Where operands were built helps in a program, not on a command line.
+        lines = [line for line in str(error).splitlines() if "  built at " not in line]
+        message = " ".join(" ".join(lines).split()) or type(error).__name__
         print(f"lazytensor {arguments.command}: error: {message}", file=sys.stderr)
         return _BAD_INPUT
     return 0

@@ -8,6 +8,7 @@ imported when the first value is asked for.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -55,9 +56,23 @@ def run(
     from lazytensor.exec.engine import collect_nodes
 
     keywords = {} if cancel is None else {"cancel": cancel}
+    if option("verbose"):
+        _tell_plans(nodes, engine, optimizations)
     return collect_nodes(
         nodes, outs=outs, engine=engine, optimizations=optimizations, progress=progress, **keywords
     )
+
+
+def _tell_plans(nodes: Sequence[Node], engine: Any, optimizations: QueryOptFlags) -> None:
+    """What will run and what it will read, on standard error (option ``verbose``)."""
+    from lazytensor.exec.estimate import estimate
+    from lazytensor.plan.explain import explain
+    from lazytensor.plan.optimize import optimize
+
+    for node in nodes:
+        cost = estimate(node, engine=engine, optimizations=optimizations)
+        plan = explain(optimize(node, optimizations), estimate=cost)
+        sys.stderr.write(f"lazytensor collects\n{plan}\n")
 
 
 def run_in_background(call: Callable[[Any], Any]) -> Any:

@@ -17,7 +17,15 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Config", "QueryOptFlags", "get_config", "option", "parse_bytes", "set_config"]
+__all__ = [
+    "Config",
+    "QueryOptFlags",
+    "check_option",
+    "get_config",
+    "option",
+    "parse_bytes",
+    "set_config",
+]
 
 
 def parse_bytes(value: int | str) -> int:
@@ -71,6 +79,12 @@ def _one_of(*names: str) -> Callable[[Any], str]:
     return check
 
 
+def _kernels(value: Any) -> str:
+    if value == "numba":
+        raise ValueError("compiled kernels are not available in this version; 'auto' is 'numpy'")
+    return _one_of("auto", "numpy")(value)
+
+
 def _as_is(value: Any) -> Any:
     return value
 
@@ -80,11 +94,14 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "max_memory": ("auto", _memory),
     "threads": (None, _positive),
     "engine": ("auto", _as_is),
+    "kernels": ("auto", _kernels),
     "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
     "recheck": (False, _flag),
     "progress": (False, _as_is),
     "verbose": (False, _flag),
 }
+
+_LATER = frozenset({"cache_bytes", "disk_cache", "disk_cache_bytes", "io_concurrency"})
 
 _process: dict[str, Any] = {}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -94,6 +111,8 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar("lazytensor_config", defaul
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     out = {}
     for name, value in options.items():
+        if name in _LATER:
+            raise ValueError(f"option {name!r} is not available in this version")
         if name not in _OPTIONS:
             raise ValueError(f"unknown option {name!r}; options are {', '.join(sorted(_OPTIONS))}")
         out[name] = None if value is None else _convert(name, value)
@@ -105,6 +124,15 @@ def _convert(name: str, value: Any) -> Any:
         return _OPTIONS[name][1](value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"option {name}: {error}") from None
+
+
+def check_option(name: str, value: Any) -> Any:
+    """A value for an option, converted; ``ValueError`` naming the option if it is none.
+
+    >>> check_option("max_memory", "1KiB")
+    1024
+    """
+    return _convert(name, value)
 
 
 def option(name: str) -> Any:
@@ -141,9 +169,9 @@ def set_config(**options: Any) -> None:
 class Config:
     """Options that hold in a ``with`` block and in the tasks it starts.
 
-    Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``engine``,
-    ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``), ``recheck``, ``progress``,
-    ``verbose``. Unknown names and wrong values raise ``ValueError``.
+    Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``engine``, ``kernels``
+    (``"auto"`` or ``"numpy"``), ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``),
+    ``recheck``, ``progress``, ``verbose``. Unknown names and wrong values raise ``ValueError``.
 
     >>> with Config(threads=1):
     ...     option("threads")

@@ -128,9 +128,10 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
 
 def _in_cells_of(like: Node, node: Node) -> Node:
     """``node`` in cells of the extents that those of ``like`` have."""
-    sizes = like.spec.chunks
-    whole = all(c is None or c >= n for c, n in zip(sizes, like.shape, strict=True))
-    return node if whole else build_views.rechunk(node, sizes)
+    cells = list(zip(like.spec.chunks, like.shape, strict=True))
+    if all(c is None or c >= n for c, n in cells):
+        return node
+    return build_views.rechunk(node, tuple(max(1, n if c is None else c) for c, n in cells))
 
 
 def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> LazyTensor:

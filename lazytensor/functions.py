@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -130,16 +130,22 @@ def collect_all(
     >>> lt.collect_all([x.sum(), x.max()])
     [array(6), array(3)]
     """
-    nodes = [as_node(x) for x in tensors]
+    if isinstance(tensors, (str, Mapping)):
+        raise TypeError(
+            f"collect_all takes tensors one after another, not {type(tensors).__name__}"
+        )
+    given = list(tensors)
+    nodes = [as_node(x) for x in given]
     check_target(to)
     if to in ("numpy", "dlpack"):
         check_host_device(device)
     outs = [None] * len(nodes) if out is None else list(out)
     if len(outs) != len(nodes):
         raise ShapeError(f"collect_all: {len(outs)} arrays in out for {len(nodes)} tensors")
-    for node, array in zip(nodes, outs, strict=True):
+    for x, node, array in zip(given, nodes, outs, strict=True):
         if array is not None:
-            check_out(node, array)
+            with about(x):
+                check_out(node, array)
     # An array that some plan reads from is filled when all plans have run.
     direct = [
         None if array is None or any(reads_from(node, array) for node in nodes) else array
@@ -147,14 +153,15 @@ def collect_all(
     ]
 
     def compute(cancel: Any = None) -> list[Any]:
-        values = run(
-            nodes,
-            outs=direct,
-            engine=engine,
-            optimizations=optimizations,
-            progress=progress,
-            cancel=cancel,
-        )
+        with about(given):
+            values = run(
+                nodes,
+                outs=direct,
+                engine=engine,
+                optimizations=optimizations,
+                progress=progress,
+                cancel=cancel,
+            )
         return [
             hand_over(value if array is None else _filled(array, value), to, device)
             for value, array in zip(values, outs, strict=True)

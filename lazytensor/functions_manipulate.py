@@ -87,7 +87,7 @@ def broadcast_arrays(*arrays: Any) -> list[LazyTensor]:
         return [_wrap(build_views.broadcast_to(node, shape)) for node in nodes]
 
 
-def expand_dims(x: Any, /, *, axis: int | tuple[int, ...] = 0) -> LazyTensor:
+def expand_dims(x: Any, /, axis: int | tuple[int, ...] = 0) -> LazyTensor:
     """The tensor with new dims of size 1 at ``axis`` of the result.
 
     Raises ``DimensionError`` for a place that the result does not have. Array API standard

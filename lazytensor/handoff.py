@@ -49,6 +49,7 @@ def _to_numpy(array: np.ndarray, device: Any) -> np.ndarray:
 
 def _to_torch(array: np.ndarray, device: Any) -> Any:
     torch = _library("torch", "torch")
+    array = _native(array)
     if array.dtype.kind == "V":
         tensor = torch.from_numpy(array.view(f"u{array.dtype.itemsize}"))
         tensor = tensor.view(_extended(torch, array.dtype))
@@ -67,14 +68,24 @@ def _extended(torch: ModuleType, dtype: np.dtype) -> Any:
 
 def _to_jax(array: np.ndarray, device: Any) -> Any:
     jax = _library("jax", "jax")
-    result = jax.numpy.asarray(array)
+    result = jax.numpy.asarray(_native(array))
     return result if device is None else jax.device_put(result, device)
 
 
 def _to_cupy(array: np.ndarray, device: Any) -> Any:
     cupy = _library("cupy", "cupy")
     with cupy.cuda.Device(device):
-        return cupy.asarray(array)
+        return cupy.asarray(_native(array))
+
+
+def _to_dlpack(array: np.ndarray, device: Any) -> np.ndarray:
+    check_host_device(device)
+    return _native(array)
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """In this machine's byte order, the only one that other libraries and DLPack have."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _library(name: str, extra: str) -> ModuleType:
@@ -93,9 +104,7 @@ def dlpack_capsule(
 
     Raises ``BufferError`` for dtypes that DLPack has no code for. A big-endian array is converted.
     """
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array.__dlpack__(max_version=max_version, copy=copy)
+    return _native(array).__dlpack__(max_version=max_version, copy=copy)
 
 
 TARGETS: dict[str, Callable[[np.ndarray, Any], Any]] = {
@@ -103,6 +112,6 @@ TARGETS: dict[str, Callable[[np.ndarray, Any], Any]] = {
     "torch": _to_torch,
     "jax": _to_jax,
     "cupy": _to_cupy,
-    "dlpack": _to_numpy,
+    "dlpack": _to_dlpack,
 }
 """Every value of ``to=`` and how the result gets there."""

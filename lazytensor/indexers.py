@@ -6,6 +6,7 @@ Each holds only what turns a key into a tensor, so this module knows neither han
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import product
 from math import prod
 from typing import Any, Generic, TypeVar
@@ -67,14 +68,16 @@ class BlockIndexer(Generic[_T]):
     (array([8, 9]), (8,), (3,))
     """
 
-    __slots__ = ("_extents", "_grid", "_select")
+    __slots__ = ("_extents", "_grid", "_naming", "_select")
 
     def __init__(
         self,
         grid: Sequence[DimGrid | None],
         extents: Sequence[int],
         select: Callable[[tuple[slice, ...]], _T],
+        naming: AbstractContextManager[None],
     ) -> None:
+        self._naming = naming
         self._grid = tuple(grid)
         self._extents = tuple(extents)
         self._select = select
@@ -98,6 +101,10 @@ class BlockIndexer(Generic[_T]):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> _T:
+        with self._naming:
+            return self._select(self._positions(key))
+
+    def _positions(self, key: Any) -> tuple[slice, ...]:
         terms = list(key) if isinstance(key, tuple) else [key]
         if Ellipsis in terms:
             at = terms.index(Ellipsis)
@@ -106,13 +113,9 @@ class BlockIndexer(Generic[_T]):
             raise OutOfBoundsError(f"{len(terms)} block indices for {len(self._grid)} dims")
         terms += [slice(None)] * (len(self._grid) - len(terms))
         counts = self.shape
-        return self._select(
-            tuple(
-                slice(*cell_range(cells, n, *_run(term, counts[d], d)))
-                for d, (cells, n, term) in enumerate(
-                    zip(self._grid, self._extents, terms, strict=True)
-                )
-            )
+        return tuple(
+            slice(*cell_range(cells, n, *_run(term, counts[d], d)))
+            for d, (cells, n, term) in enumerate(zip(self._grid, self._extents, terms, strict=True))
         )
 
     def __iter__(self) -> Iterator[_T]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 import numpy as np
 
+from lazytensor.callsite import about
 from lazytensor.collecting import EVERY_PASS, check_out, run, run_in_background, run_into
 from lazytensor.config import QueryOptFlags
 from lazytensor.errors import SourceNotFoundError
@@ -71,9 +72,10 @@ class Running(Protocols):
         array([2, 4, 6])
         """
         if to == "numpy" and device is None and out is None and not background:
-            return run(
-                (self._node,), engine=engine, optimizations=optimizations, progress=progress
-            )[0]
+            with about(self):
+                return run(
+                    (self._node,), engine=engine, optimizations=optimizations, progress=progress
+                )[0]
         node = self._node
         check_target(to)
         if to in ("numpy", "dlpack"):
@@ -81,13 +83,15 @@ class Running(Protocols):
         if out is not None:
             if to != "numpy":
                 raise ValueError(f"out= is a NumPy array, and the result is asked for to={to!r}")
-            check_out(node, out)
+            with about(self):
+                check_out(node, out)
         keywords = {"engine": engine, "optimizations": optimizations, "progress": progress}
 
         def compute(cancel: Any = None) -> Any:
-            if out is not None:
-                return run_into(node, out, cancel=cancel, **keywords)
-            return hand_over(run((node,), cancel=cancel, **keywords)[0], to, device)
+            with about(self):
+                if out is not None:
+                    return run_into(node, out, cancel=cancel, **keywords)
+                return hand_over(run((node,), cancel=cancel, **keywords)[0], to, device)
 
         return run_in_background(compute) if background else compute()
 
@@ -153,7 +157,7 @@ class Running(Protocols):
     def explain(
         self,
         *,
-        format: Literal["plain", "tree", "dot", "json"] = "plain",
+        format: Literal["plain", "tree", "dot", "json", "html"] = "plain",
         optimized: bool = True,
         stage: Literal["logical", "physical"] = "logical",
         rules: bool = False,
@@ -162,8 +166,8 @@ class Running(Protocols):
     ) -> str:
         """The plan in words, and what it will read; no data is read.
 
-        ``optimized=False`` shows the plan as it was written; ``rules`` adds which laws fired.
-        ``stage="physical"`` shows the tasks that will run.
+        ``optimized=False`` shows the plan as it was written, and what running that would read;
+        ``rules`` adds which laws fired. ``stage="physical"`` shows the tasks that will run.
 
         >>> print((lt.asarray([1, 2, 3])[1:] * 2).explain())
         multiply ...
@@ -178,9 +182,10 @@ class Running(Protocols):
 
             if format != "plain":
                 raise ValueError("stage='physical' has the format 'plain' only")
-            return describe_tasks(optimize(self._node, optimizations))
+            tasks = describe_tasks(optimize(self._node, optimizations))
+            return f"{tasks}\n{self.estimate(engine=engine, optimizations=optimizations)}"
         if not optimized:
-            return explain(self._node, format=format)
+            optimizations = QueryOptFlags.none()
         trace = Trace() if rules else None
         plan = optimize(self._node, optimizations, trace)
         estimate = self.estimate(engine=engine, optimizations=optimizations)

@@ -14,8 +14,9 @@ from lazytensor import build_views
 from lazytensor.build import as_node, is_chunked
 from lazytensor.containers import ZarrGroup, open_group
 from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
-from lazytensor.errors import FormatError
+from lazytensor.errors import DimensionError, FormatError
 from lazytensor.handoff import check_host_device
+from lazytensor.per_dim import per_dim
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 Chunks = Sequence[int | Sequence[int]] | None
+CellSizes = int | Sequence[int | Sequence[int] | None] | Mapping[int | str, int] | None
 Dims = Sequence[str | None] | None
 Options = Mapping[str, Any] | None
 
@@ -55,7 +57,7 @@ def asarray(
     dtype: Any = None,
     device: Any = None,
     copy: bool | None = None,
-    chunks: Chunks = None,
+    chunks: CellSizes = None,
     dims: Dims = None,
 ) -> LazyTensor:
     """A tensor of anything that is an array or can become one.
@@ -71,7 +73,8 @@ def asarray(
         None aliases an array: change it before collecting and the result shows it. True takes a
         snapshot. False refuses (``ValueError``) what would have to be copied.
     chunks, dims
-        Read cells and dim names.
+        Read cells and dim names. Cells are a size per dim, the sizes of all cells of a dim, or None
+        or -1 for the whole dim; one number is for all dims, and a mapping by dim says some of them.
 
     Raises ``DTypeError`` for Python objects and ``ShapeError`` for ragged sequences. Array API
     standard 2025.12, creation functions, ``asarray``.
@@ -80,6 +83,7 @@ def asarray(
     LazyTensor(y: 2, x: 2)  int64  32 B  chunks (2, 2)
     """
     check_host_device(device)
+    _named_once(dims)
     tensor = LazyTensor._wrap(_as_leaf(obj, dtype, copy, chunks, dims))
     return tensor if dtype is None or tensor.dtype == dtype else _converted(tensor, dtype, copy)
 
@@ -91,7 +95,7 @@ def _converted(tensor: LazyTensor, dtype: Any, copy: bool | None) -> LazyTensor:
     return tensor.astype(wanted)
 
 
-def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: Chunks, dims: Dims) -> Node:
+def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: CellSizes, dims: Dims) -> Node:
     node = getattr(obj, "_node", None)
     if isinstance(node, Node):
         return _recut(node, chunks, dims)
@@ -107,7 +111,7 @@ def _as_leaf(obj: Any, dtype: Any, copy: bool | None, chunks: Chunks, dims: Dims
         raise ValueError(f"copy=False, but {type(obj).__name__} has to be copied into an array")
     if copy:
         array = array.copy()
-    return Scan(MemorySource(array, chunks=chunks, dims=dims))
+    return Scan(MemorySource(array, chunks=_cells(chunks, array.shape, dims), dims=dims))
 
 
 def _as_numpy(obj: Any, dtype: Any) -> np.ndarray:
@@ -141,10 +145,36 @@ def _buffer_of(obj: Any) -> np.ndarray:
     return np.empty(0)
 
 
-def _recut(node: Node, chunks: Chunks, dims: Dims) -> Node:
+def _recut(node: Node, chunks: CellSizes, dims: Dims) -> Node:
     if dims is not None:
         node = LazyTensor._wrap(node).label[tuple(name or "" for name in dims)]._node
     return node if chunks is None else build_views.rechunk(node, chunks)
+
+
+def _cells(chunks: Any, shape: Sequence[int], dims: Dims) -> Chunks:
+    """Cells per dim of one number for all, a mapping by dim, or a sequence.
+
+    None and -1 stand for the whole dim.
+    """
+    if chunks is None:
+        return None
+    rank = len(shape)
+    if isinstance(chunks, (int, np.integer)):
+        chunks = (chunks,) * rank
+    names = ("",) * rank if dims is None else tuple(name or "" for name in dims)
+    domain = IndexDomain._make((0,) * rank, tuple(shape), names)
+    sizes = per_dim(domain, chunks, (None,) * rank, "chunks")
+    return tuple(
+        max(1, n) if size is None or (isinstance(size, int) and size == -1) else size
+        for size, n in zip(sizes, shape, strict=True)
+    )
+
+
+def _named_once(dims: Dims) -> None:
+    """``DimensionError`` for a name that is given to two dims."""
+    names = [name for name in dims or () if name]
+    if len(set(names)) != len(names):
+        raise DimensionError(f"dims {tuple(dims or ())} name two dims alike")
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> LazyTensor:
@@ -165,7 +195,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> L
     return asarray(np.from_dlpack(x, copy=copy))
 
 
-def from_array(obj: Any, *, chunks: Chunks = None, dims: Dims = None) -> LazyTensor:
+def from_array(obj: Any, *, chunks: CellSizes = None, dims: Dims = None) -> LazyTensor:
     """A tensor over another library's array: anything with shape, dtype and indexing.
 
     ``zarr.Array``, ``h5py.Dataset``, ``tensorstore.TensorStore``, dask arrays and the like are read
@@ -180,7 +210,12 @@ def from_array(obj: Any, *, chunks: Chunks = None, dims: Dims = None) -> LazyTen
         return asarray(obj, chunks=chunks, dims=dims)
     from lazytensor.io.array_like import ArrayLikeSource
 
-    return LazyTensor._wrap(Scan(ArrayLikeSource(obj, chunks=chunks, dims=dims)))
+    _named_once(dims)
+    source = ArrayLikeSource(obj, dims=dims)
+    if chunks is not None:
+        cells = _cells(chunks, source.spec.shape, source.spec.dims)
+        source = ArrayLikeSource(obj, chunks=cells, dims=dims)
+    return LazyTensor._wrap(Scan(source))
 
 
 def virtual_chunked(
@@ -188,7 +223,7 @@ def virtual_chunked(
     *,
     shape: Sequence[int],
     dtype: Any,
-    chunks: Chunks = None,
+    chunks: CellSizes = None,
     dims: Dims = None,
     origin: Sequence[int] | None = None,
     concurrent: bool = True,
@@ -215,13 +250,15 @@ def virtual_chunked(
     """
     from lazytensor.io.virtual import VirtualSource
 
+    _named_once(dims)
+    extents = build_views.shape_of(shape)
     return LazyTensor._wrap(
         Scan(
             VirtualSource(
                 read,
-                build_views.shape_of(shape),
+                extents,
                 build_views.as_dtype(dtype),
-                chunks=chunks,
+                chunks=_cells(chunks, extents, dims),
                 dims=dims,
                 origin=origin,
                 concurrent=concurrent,
@@ -256,6 +293,8 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     """
     from lazytensor.io import npy, zarr
 
+    if uri is None:
+        raise TypeError("scan takes a path, a URL, bytes or an open store, not None")
     if npy.is_npy(uri):
         return scan_npy(uri, **options)
     storage_options = options.get("storage_options")
@@ -323,6 +362,7 @@ def scan_zarr(
     """
     from lazytensor.io import zarr
 
+    _named_once(dims)
     source = zarr.scan(
         store,
         path,

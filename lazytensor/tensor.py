@@ -186,7 +186,8 @@ class LazyTensor(Running):
         >>> lt.asarray(np.arange(10), chunks=(4,))[1:].chunk_edges(0)
         (0, 3, 7, 9)
         """
-        d = dim_number(self._node.domain, dim)
+        with about(self):
+            d = dim_number(self._node.domain, dim)
         cells, extent = self._node.grid[d], self._node.shape[d]
         return (0, extent) if cells is None else tuple(cells.edges_between(0, extent))
 
@@ -249,7 +250,7 @@ class LazyTensor(Running):
     @property
     def blocks(self) -> BlockIndexer[Self]:
         """Indexing in read cells: ``x.blocks[i, j]`` is cell ``(i, j)`` of ``x.chunks``."""
-        return BlockIndexer(self._node.grid, self._node.shape, self._at_positions)
+        return BlockIndexer(self._node.grid, self._node.shape, self._at_positions, about(self))
 
     def isel(self, keys: Mapping[Any, Any] | None = None, /, **by_dim: Any) -> Self:
         """Outer selection by position, by dim name; dims not named stay whole.
@@ -344,9 +345,10 @@ class LazyTensor(Running):
 
         Array API standard 2025.12, array object.
         """
-        if self.ndim != 2:
-            raise ShapeError(f".T is for matrices, not for {self.ndim} dims; use permute_dims")
-        return self.mT
+        with about(self):
+            if self.ndim != 2:
+                raise ShapeError(f".T is for matrices, not for {self.ndim} dims; use permute_dims")
+            return self.mT
 
     @property
     def mT(self) -> Self:
@@ -428,17 +430,17 @@ class LazyTensor(Running):
             name_operands(error, self)
             raise
 
-    def rechunk(self, chunks: Any, /) -> Self:
+    def rechunk(self, chunks: Any = None, /, **by_dim: int) -> Self:
         """The same values in other cells, for ``map_blocks`` and whatever else works in cells.
 
-        ``chunks``: per dim a size, -1 for the whole dim, None to keep it; one number for all dims.
-        Raises ``ShapeError`` for sizes that are not positive.
+        ``chunks``: per dim a size, -1 for the whole dim, None to keep it; one number for all dims;
+        or sizes by dim name. Raises ``ShapeError`` for sizes that are not positive.
 
-        >>> lt.zeros((10, 10)).rechunk((5, -1)).chunks
+        >>> lt.zeros((10, 10)).label["y", "x"].rechunk(y=5).chunks
         (5, 10)
         """
         with about(self):
-            return self._wrap(build_views.rechunk(self._node, chunks))
+            return self._wrap(build_views.rechunk(self._node, chunks, by_dim))
 
     def cache(self) -> Self:
         """A hint that several parts of a plan use this: it is computed once in a collect.

@@ -18,7 +18,7 @@ import lazytensor as lt
 from lazytensor.exec.kernels.downsample import downsample_into
 from tests.sources import ChunkedArray
 
-DTYPES = ("u1", "i2", "u2", "i4", "f4", "f8")
+DTYPES = ("u1", "i2", "u2", "i4", "f4", "f8", "?", "u8", "f2", "c8")
 Draw = Callable[[Any], Any]
 
 
@@ -35,10 +35,12 @@ Pair = tuple[lt.LazyTensor, Mirror]
 
 @st.composite
 def plans(draw: Draw, max_steps: int = 5, min_ndim: int = 0) -> Pair:
-    """A tensor and its mirror."""
+    """A tensor of at least ``min_ndim`` dims and its mirror."""
     pair = draw(leaves(min_ndim=min_ndim))
     for _ in range(draw(st.integers(0, max_steps))):
-        pair = draw(st.sampled_from(STEPS))(draw, pair)
+        following = draw(st.sampled_from(STEPS))(draw, pair)
+        if following[1].values.ndim >= min_ndim:
+            pair = following
     return pair
 
 
@@ -63,7 +65,7 @@ def leaves(draw: Draw, min_ndim: int = 0) -> Pair:
 def distinct(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
     """Values that differ from each other as far as the dtype allows, not in order."""
     n = int(np.prod(shape))
-    values = (np.arange(n) * 7 + 11 * seed + 3) % 251
+    values = (np.arange(n) * 7 + 11 * seed + 3) % (251 if dtype.kind != "b" else 3)
     return values.reshape(shape).astype(dtype)
 
 
@@ -88,7 +90,7 @@ def index_positions(draw: Draw, pair: Pair) -> Pair:
             key.append(one)
             start, _, step = one.indices(n)
             origin.append(lo + start if step == 1 else int((lo + start) / step))
-    values = m.values[tuple(key)]
+    values = np.asarray(m.values[tuple(key)])
     return x[tuple(key)], Mirror(values, tuple(origin))
 
 
@@ -153,8 +155,21 @@ def cast(draw: Draw, pair: Pair) -> Pair:
     """Another dtype."""
     x, m = pair
     to = np.dtype(draw(st.sampled_from(DTYPES)))
+    if not _fits(m.values, to):
+        return pair
+    values = m.values.real if m.values.dtype.kind == "c" and to.kind not in "bc" else m.values
     with np.errstate(all="ignore"):
-        return x.astype(to), Mirror(m.values.astype(to), m.origin)
+        return x.astype(to), Mirror(values.astype(to), m.origin)
+
+
+def _fits(values: np.ndarray, to: np.dtype) -> bool:
+    """False where C leaves open what a cast gives: floats outside an integer dtype."""
+    if to.kind not in "iu" or values.dtype.kind not in "fc":
+        return True
+    limits = np.iinfo(to)
+    with np.errstate(all="ignore"):
+        cut = np.trunc(values.real.astype(np.float64))
+    return bool(((cut >= limits.min) & (cut < float(limits.max))).all())
 
 
 def scalar_arithmetic(draw: Draw, pair: Pair) -> Pair:
@@ -191,7 +206,7 @@ def broadcast_with_reduction(draw: Draw, pair: Pair) -> Pair:
     """``x - max(x, axis, keepdims)``: a reduction that is broadcast back."""
     x, m = pair
     dims = [d for d, n in enumerate(m.values.shape) if n]
-    if not dims or 0 in m.values.shape or m.values.dtype.kind == "b":
+    if not dims or 0 in m.values.shape or m.values.dtype.kind in "bc":
         return pair
     d = draw(st.sampled_from(dims))
     origin = list(m.origin)
@@ -209,10 +224,12 @@ def reduce(draw: Draw, pair: Pair) -> Pair:
     if not dims:
         return pair
     d = draw(st.sampled_from(dims))
-    name = draw(st.sampled_from(("max", "min", "argmax", "any", "count_nonzero")))
-    numpy_name = {"any": np.any, "count_nonzero": np.count_nonzero}.get(name) or getattr(np, name)
-    origin = m.origin[:d] + m.origin[d + 1 :]
-    return getattr(lt, name)(x, axis=d), Mirror(np.asarray(numpy_name(m.values, axis=d)), origin)
+    names = ("any", "all", "count_nonzero")
+    if m.values.dtype.kind in "iuf":
+        names = (*names, "max", "min", "argmax", "argmin")
+    name = draw(st.sampled_from(names))
+    values = np.asarray(getattr(np, name)(m.values, axis=d))
+    return getattr(lt, name)(x, axis=d), Mirror(values, m.origin[:d] + m.origin[d + 1 :])
 
 
 def stack(draw: Draw, pair: Pair) -> Pair:
@@ -245,10 +262,14 @@ def overlay(draw: Draw, pair: Pair) -> Pair:
     if not by:
         return pair
     over = x.translate_by[by]
-    lo = tuple(min(a, a + b) for a, b in zip(m.origin, by, strict=True))
-    hi = tuple(max(a, a + b) + n for a, b, n in zip(m.origin, by, m.values.shape, strict=True))
+    # Of two empty intervals the hull is the later one.
+    bounds = [
+        (min(a, a + b), max(a, a + b) + n) if n else (a + b, a + b)
+        for a, b, n in zip(m.origin, by, m.values.shape, strict=True)
+    ]
+    lo, hi = zip(*bounds, strict=True)
     values = np.full([b - a for a, b in zip(lo, hi, strict=True)], 5, m.values.dtype)
-    for start in (m.origin, tuple(a + b for a, b in zip(m.origin, by, strict=True))):
+    for start in (m.origin, over.origin) if values.size else ():
         place = tuple(
             slice(a - o, a - o + n) for a, o, n in zip(start, lo, m.values.shape, strict=True)
         )
@@ -319,6 +340,59 @@ def user_function(draw: Draw, pair: Pair) -> Pair:
     return lt.map_blocks(_doubled, x, dtype=x.dtype), Mirror(_doubled(m.values), m.origin)
 
 
+BOUNDARIES = {"reflect": "symmetric", "nearest": "edge", "constant": "constant"}
+
+
+def neighbours(draw: Draw, pair: Pair) -> Pair:
+    """``map_blocks`` with a function that adds up the elements around its own."""
+    x, m = pair
+    if 0 in m.values.shape or m.values.ndim == 0 or m.values.dtype.kind not in "iu":
+        return pair
+    halo = tuple(draw(st.integers(0, 2)) for _ in m.origin)
+    boundary: Any = draw(st.sampled_from(sorted(BOUNDARIES)))
+
+    def around(block: np.ndarray) -> np.ndarray:
+        for d, h in enumerate(halo):
+            n = block.shape[d] - 2 * h
+            parts = [block.take(range(k, k + n), axis=d) for k in range(2 * h + 1)]
+            block = sum(parts[1:], start=parts[0])
+        return block
+
+    padded = np.pad(m.values, [(h, h) for h in halo], mode=BOUNDARIES[boundary])
+    lazy = lt.map_blocks(
+        around, x, dtype=x.dtype, halo=halo, boundary=boundary, slice_pushdown=draw(st.booleans())
+    )
+    return lazy, Mirror(around(padded), m.origin)
+
+
+def select(draw: Draw, pair: Pair) -> Pair:
+    """``where`` with a condition on the tensor itself, and ``clip``."""
+    x, m = pair
+    if m.values.dtype.kind not in "iuf":
+        return pair
+    if draw(st.booleans()):
+        return lt.clip(x, 5, 60), Mirror(np.clip(m.values, 5, 60), m.origin)
+    values = np.where(m.values > 40, m.values, np.zeros((), m.values.dtype))
+    return lt.where(x > 40, x, lt.zeros((), dtype=x.dtype)), Mirror(values, m.origin)
+
+
+def broadcast_pair(draw: Draw, pair: Pair) -> Pair:
+    """A column and a row of the tensor against each other, and against the tensor."""
+    x, m = pair
+    if m.values.ndim < 2 or 0 in m.values.shape or m.values.dtype.kind == "b":
+        return pair
+    a, b = (draw(st.integers(0, n - 1)) for n in m.values.shape[-2:])
+    column, row = (..., slice(None), slice(b, b + 1)), (..., slice(a, a + 1), slice(None))
+    origin = list(m.origin)
+    for d, at in ((-2, a), (-1, b)):
+        # Where the extent is 1, the crop and the tensor have the same opinion only if they agree.
+        if m.values.shape[d] == 1 and at:
+            origin[d] = 0
+    with np.errstate(all="ignore"):
+        values = m.values * m.values[column] - m.values[row]
+    return x * x[column] - x[row], Mirror(values, tuple(origin))
+
+
 def _doubled(block: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         return np.asarray(block + block, dtype=block.dtype)
@@ -345,4 +419,7 @@ STEPS = (
     reshape,
     hints,
     user_function,
+    neighbours,
+    select,
+    broadcast_pair,
 )

@@ -124,6 +124,18 @@ def test_an_index_of_an_index(pair: Pair, data: st.DataObject, run: Run) -> None
     np.testing.assert_array_equal(read(lazy, run), values)
 
 
+@pytest.mark.parametrize("flags", SETTINGS, ids=repr)
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_a_view_of_nothing(engine: str, flags: lt.QueryOptFlags) -> None:
+    """There is no position below an empty view to go to: its index leads outside what it views."""
+    nothing = lt.zeros((1, 0), dtype="u1").translate_to[2, -3]
+    moved = nothing - lt.max(lt.ones((1, 3), dtype="u1"))
+    for x in (lt.max(nothing, axis=0), moved[0], moved.astype("f4")[0], lt.concat([moved] * 2)[1]):
+        for key in (np.zeros(0, bool), (None, np.zeros(0, np.int64)), [[]]):
+            found = read(x[key], (engine, flags))
+            assert found.shape == np.empty(0)[key].shape
+
+
 @given(plans(min_ndim=1), st.data(), RUNS)
 def test_outer_indexing(pair: Pair, data: st.DataObject, run: Run) -> None:
     x, mirror = pair

@@ -113,7 +113,7 @@ class TestVirtual:
             lt.virtual_chunked(3, shape=(3,), dtype="u1")  # type: ignore[arg-type]
         with pytest.raises(lt.DTypeError):
             lt.virtual_chunked(ramp, shape=(3,), dtype=object)
-        with pytest.raises(lt.DimensionError):
+        with pytest.raises(lt.ShapeError):
             lt.virtual_chunked(ramp, shape=(3,), dtype="u1", chunks=(1, 2))
 
 

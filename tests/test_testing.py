@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lazytensor as lt
 from lazytensor.testing import CountingStore, assert_equal, raise_if_collects
+from tests.io.zarr_cases import array_v3
 
 
 class TestAssertEqual:
@@ -85,3 +87,15 @@ def test_counting_store_tells_what_was_read() -> None:
     assert store.requests == 2 and store.bytes == 4
     with pytest.raises(AttributeError):
         _ = lt.testing.Nothing
+
+
+def test_a_counting_store_counts_also_when_the_store_is_known_already(tmp_path: Path) -> None:
+    (tmp_path / "zarr.json").write_text(json.dumps(array_v3((4,), (2,))))
+    plain = lt.scan_zarr(tmp_path)
+    store = lt.testing.CountingStore(tmp_path)
+    counted = lt.scan_zarr(store)
+    assert counted._node is not plain._node and counted._node is lt.scan_zarr(store)._node
+    plain.collect()
+    before = store.requests
+    counted[:2].collect()
+    assert store.requests == before + 1

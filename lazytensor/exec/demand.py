@@ -29,7 +29,7 @@ from lazytensor.plan.nodes_block import Call, Downsample, Inspect
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.source import Box
 
-__all__ = ["Plan1", "demand", "is_sparse", "whole_box"]
+__all__ = ["Plan1", "demand", "demand_shared", "is_sparse", "whole_box"]
 
 
 class Plan1(NamedTuple):
@@ -84,6 +84,23 @@ def _view(node: View, box: Box) -> Plan1:
         layout = _layout(transform)
         if layout is not None:
             return Plan1("read_placed", (base.source, needed, *layout), [])
+    return _view_of(base, transform, needed)
+
+
+def demand_shared(node: Node, box: Box, held: bool) -> Plan1:
+    """As ``demand``, for a node that is not the only one to need its input.
+
+    A view of a source then asks for its box instead of reading it, so that what several views need
+    of the same cells is read once. A view that skips cells reads for itself, unless the input is
+    ``held`` in memory already.
+    """
+    if not isinstance(node, View) or (is_sparse(node) and not held):
+        return demand(node, box)
+    transform = restrict(node.transform, box)
+    return _view_of(node.x, transform, output_box(transform, box))
+
+
+def _view_of(base: Node, transform: IndexTransform, needed: Box) -> Plan1:
     origin = tuple(lo for lo, _ in needed)
     return Plan1("view", (transform, origin), [(base, needed)])
 

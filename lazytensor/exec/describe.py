@@ -47,7 +47,11 @@ def _describe_stage(
     reductions = stage.reductions
     node = reductions[0].x if reductions else stage.nodes[0]
     compiled, grid, task_bytes = prepare(node, stored, limit)
-    tasks = ReduceTasks(reductions, compiled, grid, [], Budget(limit)).count if reductions else grid.count
+    tasks = (
+        ReduceTasks(reductions, compiled, grid, [], Budget(limit)).count
+        if reductions
+        else grid.count
+    )
     names = ", ".join(repr(x)[1:-1] for x in stage.nodes)
     plural = "" if tasks == 1 else "s"
     head = (

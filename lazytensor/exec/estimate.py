@@ -76,7 +76,7 @@ def _walk_stages(plan: Node, engine: Any) -> tuple[int, int, _Needs]:
     for stage in plan_stages([plan]):
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
-        compiled, grid, task_bytes = prepare(node, stored, limit)
+        compiled, grid, task_bytes = prepare(node, stored, limit // 4 if reductions else limit)
         count = grid.count
         if reductions:
             passes = ReduceTasks(reductions, compiled, grid, [], Budget(limit))

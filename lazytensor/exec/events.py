@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from functools import cache, partial
 from typing import Any, Protocol
 
 from lazytensor.config import option
@@ -11,27 +12,28 @@ from lazytensor.config import option
 __all__ = ["ProgressBar", "Run", "start_run"]
 
 
-class Listener(Protocol):
-    """Something that watches runs; called from worker threads."""
+class Watch(Protocol):
+    """What follows one run; called from its worker threads, one at a time."""
 
-    def start(self, tasks: int) -> None:
-        """A run of so many tasks begins."""
-        ...
-
-    def advance(self, tasks: int) -> None:
+    def update(self, tasks: int) -> object:
         """So many tasks are done."""
         ...
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """The run ended, well or not."""
         ...
 
 
-_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("lazytensor_listeners", default=())
+Begin = Callable[[int], Watch]
+"""Called with the number of tasks when a run begins."""
+
+_listeners: ContextVar[tuple[Begin, ...]] = ContextVar("lazytensor_listeners", default=())
 
 
 class ProgressBar:
     """Shows a progress bar for every collect inside the ``with`` block.
+
+    Takes the options of ``tqdm``. Runs that overlap have a bar each.
 
     >>> with lt.ProgressBar(disable=True):
     ...     lt.ones((2, 2)).collect().sum()
@@ -39,69 +41,62 @@ class ProgressBar:
     """
 
     def __init__(self, **tqdm_options: Any) -> None:
-        self._options = {"unit": "task", "leave": False, **tqdm_options}
-        self._bars: list[Any] = []
-        self._tokens: list[Token[tuple[Listener, ...]]] = []
+        self._options = {"unit": "task", "leave": False, "miniters": 1, **tqdm_options}
+        self._tokens: list[Token[tuple[Begin, ...]]] = []
 
     def __enter__(self) -> ProgressBar:
-        self._tokens.append(_listeners.set((*_listeners.get(), self)))
+        self._tokens.append(_listeners.set((*_listeners.get(), self.begin)))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         _listeners.reset(self._tokens.pop())
 
-    def start(self, tasks: int) -> None:
-        """Open a bar."""
-        from tqdm import tqdm
+    def begin(self, tasks: int) -> Watch:
+        """A bar for one run."""
+        bar: Watch = _bar_class()(total=tasks, **self._options)
+        return bar
 
-        self._bars.append(tqdm(total=tasks, **self._options))
 
-    def advance(self, tasks: int) -> None:
-        """Move the innermost bar."""
-        self._bars[-1].update(tasks)
+@cache
+def _bar_class() -> Any:
+    """tqdm without its monitor, a thread that would outlive the bars."""
+    from tqdm import tqdm
 
-    def stop(self) -> None:
-        """Close the innermost bar."""
-        self._bars.pop().close()
+    return type("Bar", (tqdm,), {"monitor_interval": 0})
 
 
 class _Callback:
     """``progress=f``: ``f(done, total)`` after every task."""
 
-    def __init__(self, function: Callable[[int, int], object]) -> None:
+    def __init__(self, function: Callable[[int, int], object], total: int) -> None:
         self._function = function
-        self._done = self._total = 0
+        self._done, self._total = 0, total
 
-    def start(self, tasks: int) -> None:
-        self._done, self._total = 0, tasks
-
-    def advance(self, tasks: int) -> None:
+    def update(self, tasks: int) -> None:
         self._done += tasks
         self._function(self._done, self._total)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         pass
 
 
 class Run:
-    """The listeners of one run."""
+    """Everything that watches one run."""
 
-    __slots__ = ("_listeners",)
+    __slots__ = ("_watches",)
 
-    def __init__(self, listeners: tuple[Listener, ...], tasks: int) -> None:
-        self._listeners = listeners
-        for listener in listeners:
-            listener.start(tasks)
+    def __init__(self, listeners: tuple[Begin, ...], tasks: int) -> None:
+        self._watches = [begin(tasks) for begin in listeners]
 
     def advance(self, tasks: int = 1) -> None:
         """Tasks are done."""
-        for listener in self._listeners:
-            listener.advance(tasks)
+        for watch in self._watches:
+            watch.update(tasks)
 
     def stop(self) -> None:
         """The run is over."""
-        for listener in self._listeners:
-            listener.stop()
+        for watch in self._watches:
+            watch.close()
 
 
 def start_run(tasks: int, progress: object = None) -> Run:
@@ -109,7 +104,7 @@ def start_run(tasks: int, progress: object = None) -> Run:
     asked = option("progress") if progress is None else progress
     listeners = _listeners.get()
     if callable(asked):
-        listeners = (*listeners, _Callback(asked))
+        listeners = (*listeners, partial(_Callback, asked))
     elif asked:
-        listeners = (*listeners, ProgressBar())
+        listeners = (*listeners, ProgressBar().begin)
     return Run(listeners, tasks)

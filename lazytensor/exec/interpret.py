@@ -121,8 +121,11 @@ def _reduce(node: Reduce, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def _join(node: Join, inputs: list[np.ndarray]) -> np.ndarray:
+    # With out, as NumPy would forget the byte order and the padding of the dtype.
+    out = np.empty(node.shape, node.dtype)
     combine = np.stack if node.new else np.concatenate
-    return combine(inputs, axis=node.axis)
+    combine(inputs, axis=node.axis, out=out)
+    return out
 
 
 def _overlay(node: Overlay, inputs: list[np.ndarray]) -> np.ndarray:

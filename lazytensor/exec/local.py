@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lazytensor.config import check_option, option
 from lazytensor.exec.buffers import Scratch, aligned_empty
 from lazytensor.exec.events import start_run
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, memory_limit, thread_count
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.reduce import ReduceTasks
+from lazytensor.exec.sharing import share
 from lazytensor.exec.stages import Stage, plan_stages
 from lazytensor.exec.steps import run_program
 from lazytensor.exec.workgrid import WorkGrid, choose_grid
@@ -21,6 +23,9 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box
 
 __all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
+
+_MOST_SHARED = 256 << 20
+"""Bytes of sub-plans that several results share and that are kept for them, at most."""
 
 
 class Prepared(NamedTuple):
@@ -65,7 +70,8 @@ class LocalEngine:
 
     ``threads``: worker threads (default: option ``threads``, else the CPUs this process may use).
     ``max_memory``: bytes that running tasks may hold together, the results not counted (default:
-    option ``max_memory``, else a quarter of what the process may use).
+    option ``max_memory``, else a quarter of what the process may use). ``kernels``: ``"numpy"``, or
+    ``"auto"`` for what suits the work (default: option ``kernels``); both are NumPy so far.
 
     >>> lt.arange(6).collect(engine=lt.LocalEngine(threads=1))
     array([0, 1, 2, 3, 4, 5])
@@ -73,11 +79,17 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self, threads: int | None = None, max_memory: int | str | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        max_memory: int | str | None = None,
+        kernels: str | None = None,
+    ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be positive, not {threads}")
         self.threads = threads
         self.max_memory = max_memory
+        self.kernels = option("kernels") if kernels is None else check_option("kernels", kernels)
         memory_limit(max_memory)
 
     def __repr__(self) -> str:
@@ -100,7 +112,8 @@ class LocalEngine:
         jobs: list[_Job] = []
         limit = memory_limit(self.max_memory)
         kept = 0
-        for stage in plan_stages(roots, limit // 2):
+        roots, shared = share(roots, min(limit // 2, _MOST_SHARED))
+        for stage in plan_stages(roots, shared):
             arrays = [
                 outs[root] if root is not None else aligned_empty(node.shape, node.dtype)
                 for node, root in zip(stage.nodes, stage.roots, strict=True)
@@ -128,12 +141,15 @@ class LocalEngine:
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
         name = f"one task of {node!r}"
-        compiled, grid, nbytes = prepare(node, stored, budget.free)
+        # Reductions need room for their temporaries beside the block.
+        room = budget.free // 4 if reductions else budget.free
+        compiled, grid, nbytes = prepare(node, stored, room)
+        budget.check(nbytes, name)
         if reductions:
             tasks = ReduceTasks(reductions, compiled, grid, arrays, budget)
             if tasks.fill_empty():
                 return _Job(0, tasks.run, 1)
-            return _Job(tasks.count, tasks.run, self._threads(budget, nbytes + tasks.nbytes, name))
+            return _Job(tasks.count, tasks.run, self._threads(budget, nbytes + tasks.nbytes))
         out = arrays[0]
 
         def work(number: int, scratch: Scratch) -> None:
@@ -142,11 +158,10 @@ class LocalEngine:
             with budget.holding(program.nbytes, name):
                 run_program(program, scratch, out[(..., *part_of(node, box))])
 
-        return _Job(grid.count, work, self._threads(budget, nbytes, name))
+        return _Job(grid.count, work, self._threads(budget, nbytes))
 
-    def _threads(self, budget: Budget, nbytes: int, name: str) -> int:
-        """How many tasks may run at once; ``MemoryLimitError`` if not even one."""
-        budget.check(nbytes, name)
+    def _threads(self, budget: Budget, nbytes: int) -> int:
+        """How many tasks of so many bytes may run at once."""
         return max(1, min(thread_count(self.threads), budget.free // max(1, nbytes)))
 
 

@@ -11,16 +11,31 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
-from lazytensor.exec.demand import Plan1, demand
+from lazytensor.exec.demand import Plan1, demand, demand_shared, whole_box
 from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.plan.node import Node, walk
+from lazytensor.plan.nodes import Scan
 from lazytensor.plan.source import Box
 
-__all__ = ["READS", "Compiled", "lower"]
+__all__ = [
+    "READS",
+    "Compiled",
+    "cells_of",
+    "lower",
+    "merge_boxes",
+    "no_larger",
+    "same_cells",
+    "volume",
+]
+
+_NEAR = 16
+"""With how many boxes before it a box is compared when overlapping requests are joined."""
 
 READS = frozenset({"read", "read_placed", "gather"})
 """Steps whose first argument is the source they read."""
@@ -38,7 +53,7 @@ class Compiled:
     their whole domain.
     """
 
-    __slots__ = ("rank", "root", "stored")
+    __slots__ = ("rank", "root", "shared", "stored")
 
     def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
         self.root = root
@@ -46,6 +61,16 @@ class Compiled:
         order = walk(root, None) if not known else _walk_until(root, known)
         self.rank = {node: i for i, node in enumerate(order)}
         self.stored = {node: known[node] for node in self.rank if node in known}
+        uses = Counter(x for node in self.rank if node not in known for x in node.inputs)
+        self.shared = frozenset(
+            x for x, n in uses.items() if n > 1 and isinstance(x, Scan) and x.source.array is None
+        )
+
+    def demand(self, node: Node, box: Box) -> Plan1:
+        """What computing ``box`` of ``node`` takes, given who else needs its inputs."""
+        if node.inputs and (node.inputs[0] in self.shared or node.inputs[0] in self.stored):
+            return demand_shared(node, box, held=node.inputs[0] in self.stored)
+        return demand(node, box)
 
 
 def _walk_until(root: Node, known: Mapping[Node, np.ndarray]) -> list[Node]:
@@ -68,39 +93,55 @@ class _Slot:
         self.slot = -1
 
 
+_Joins = Callable[[Box, Box, Box], bool]
+_Slots = dict[Box, _Slot]
+"""The boxes asked of a node, and the slot that holds each."""
+
+
 def lower(compiled: Compiled, box: Box) -> Program:
     """The program that computes ``box`` (coordinates) of the compiled plan's root."""
     planned = _plan_down(compiled, box)
     return _emit_up(planned, box)
 
 
-def _plan_down(compiled: Compiled, box: Box) -> dict[Node, list[_Slot]]:
-    root, rank, stored = compiled.root, compiled.rank, compiled.stored
+def _plan_down(compiled: Compiled, box: Box) -> dict[Node, _Slots]:
+    root, rank = compiled.root, compiled.rank
     wanted: dict[Node, list[Box]] = {root: [box]}
     heap = [(-rank[root], 0, root)]
-    planned: dict[Node, list[_Slot]] = {}
+    planned: dict[Node, _Slots] = {}
     ties = 0
     while heap:
         _, _, node = heapq.heappop(heap)
-        boxes = wanted.pop(node)
-        slots = []
-        for one in boxes if len(boxes) == 1 else _merged(boxes):
-            if node in stored:
-                plan = Plan1(
-                    "stored", (_StoredRef(stored[node]), _part(one, _origin_box(node))), []
-                )
-            else:
-                plan = demand(node, one)
-            slots.append(_Slot(one, plan))
-            for x, needed in plan.needs:
+        slots = _slots(compiled, node, wanted.pop(node))
+        planned[node] = slots
+        for slot in dict.fromkeys(slots.values()):
+            for x, needed in slot.plan.needs:
                 if x in wanted:
                     wanted[x].append(needed)
                 else:
                     wanted[x] = [needed]
                     ties += 1
                     heapq.heappush(heap, (-rank[x], ties, x))
-        planned[node] = slots
     return planned
+
+
+def _slots(compiled: Compiled, node: Node, boxes: list[Box]) -> _Slots:
+    """For every box asked for, the slot that holds it; overlapping boxes share one."""
+    stored = compiled.stored
+    if node in stored:
+        held, whole = _StoredRef(stored[node]), whole_box(node)
+        return {one: _Slot(one, Plan1("stored", (held, _part(one, whole)), [])) for one in boxes}
+    if len(boxes) == 1:
+        return {boxes[0]: _Slot(boxes[0], compiled.demand(node, boxes[0]))}
+    if isinstance(node, Scan) and node.source.array is not None:
+        # Views of memory: reading each costs nothing, and a hull may hold much that nobody needs.
+        return {one: _Slot(one, demand(node, one)) for one in boxes}
+    out: _Slots = {}
+    joins = partial(same_cells, node) if isinstance(node, Scan) else no_larger
+    for hull, members in merge_boxes(boxes, joins):
+        slot = _Slot(hull, compiled.demand(node, hull))
+        out.update(dict.fromkeys(members, slot))
+    return out
 
 
 class _StoredRef:
@@ -112,11 +153,11 @@ class _StoredRef:
         self.array = array
 
 
-def _emit_up(planned: dict[Node, list[_Slot]], box: Box) -> Program:
+def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
     steps: list[Step] = []
     decoded = 0
     for node in reversed(planned):
-        for slot in planned[node]:
+        for slot in dict.fromkeys(planned[node].values()):
             slot.slot = len(steps)
             plan = slot.plan
             refs = tuple([_find(planned[x], needed) for x, needed in plan.needs])
@@ -128,47 +169,68 @@ def _emit_up(planned: dict[Node, list[_Slot]], box: Box) -> Program:
     return Program(box, tuple(steps), escaped, nbytes, decoded)
 
 
-def _find(slots: list[_Slot], needed: Box) -> Ref:
+def _find(slots: _Slots, needed: Box) -> Ref:
     """The slot that holds ``needed`` and where in it."""
-    for slot in slots:
-        if slot.box == needed:
-            return Ref(slot.slot, None)
-    for slot in slots:
-        if all(lo <= a and b <= hi for (a, b), (lo, hi) in zip(needed, slot.box, strict=True)):
-            return Ref(slot.slot, _part(needed, slot.box))
-        if any(a == b for a, b in needed):
-            part = tuple(slice(0, max(0, b - a)) for a, b in needed)
-            return Ref(slot.slot, part)
-    raise AssertionError(f"no slot holds {needed}")
-
-
-def _origin_box(node: Node) -> Box:
-    return tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
+    slot = slots[needed]
+    return Ref(slot.slot, None if slot.box == needed else _part(needed, slot.box))
 
 
 def _part(inner: Box, outer: Box) -> tuple[slice, ...]:
     return tuple([slice(a - lo, b - lo) for (a, b), (lo, _) in zip(inner, outer, strict=True)])
 
 
-def _merged(boxes: list[Box]) -> list[Box]:
-    """Fewer boxes that hold all the given ones, joining two where that costs nothing.
+def merge_boxes(boxes: list[Box], joins: _Joins) -> list[tuple[Box, list[Box]]]:
+    """Fewer boxes that hold all the given ones, each with those that it holds.
 
-    Two boxes become their hull if the hull is no larger than both together.
+    Two boxes become their hull if ``joins(a, b, hull)``. Each is compared with the few before it
+    in the order of coordinates: all of them if they are few, and thousands of boxes still cost no
+    more than thousands of comparisons.
     """
-    out: list[Box] = []
-    for box in dict.fromkeys(boxes):
-        for i, other in enumerate(out):
-            hull = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(box, other, strict=True))
-            if _volume(hull) <= _volume(box) + _volume(other):
-                del out[i]
-                out = _merged([*out, hull])
-                break
-        else:
-            out.append(box)
+    out: list[tuple[Box, list[Box]]] = []
+    for box in sorted(set(boxes)):
+        hull, members = box, [box]
+        near = len(out)
+        while near > max(0, len(out) - _NEAR):
+            near -= 1
+            other, others = out[near]
+            both = tuple(
+                [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(hull, other, strict=True)]
+            )
+            if joins(hull, other, both):
+                del out[near]
+                others.extend(members)
+                hull, members = both, others
+                near = len(out)
+        out.append((hull, members))
     return out
 
 
-def _volume(box: Box) -> int:
+def no_larger(a: Box, b: Box, hull: Box) -> bool:
+    """Computing the hull costs no more than computing both."""
+    return volume(hull) <= volume(a) + volume(b)
+
+
+def same_cells(scan: Scan, a: Box, b: Box, hull: Box) -> bool:
+    """Reading the hull touches no stored cell that neither of the boxes touches."""
+    one, other, both = cells_of(scan, a), cells_of(scan, b), cells_of(scan, hull)
+    common = tuple([(max(x[0], y[0]), min(x[1], y[1])) for x, y in zip(one, other, strict=True)])
+    return volume(both) <= volume(one) + volume(other) - volume(common)
+
+
+def cells_of(scan: Scan, box: Box) -> Box:
+    """The stored cells that a box touches, as an interval per dim."""
+    out = []
+    for (a, b), lo, cells in zip(box, scan.domain.inclusive_min, scan.grid, strict=True):
+        if b <= a:
+            out.append((0, 0))
+        elif cells is None:
+            out.append((0, 1))
+        else:
+            out.append((cells.stored_cell(a - lo), cells.stored_cell(b - 1 - lo) + 1))
+    return tuple(out)
+
+
+def volume(box: Box) -> int:
     return math.prod(max(0, b - a) for a, b in box)
 
 

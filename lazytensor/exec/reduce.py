@@ -29,6 +29,9 @@ _ENOUGH_TASKS = 64
 _STATE_ITEMSIZE = 24
 """Bytes of a state for each element of the result: a variance keeps three numbers."""
 
+_WORK_ITEMSIZE = 16
+"""Bytes of temporaries for each element of a block, at most: a variance squares deviations."""
+
 State = tuple[np.ndarray, ...]
 
 
@@ -77,12 +80,12 @@ class ReduceTasks:
 
     @property
     def nbytes(self) -> int:
-        """About what the states of one task hold beside its block."""
+        """About what one task may hold beside its block: states, and numbers as float64."""
         if not self.count:
             return 0
-        box = self._grid.largest()
-        cells = math.prod(box[d][1] - box[d][0] for d in self._kept)
-        return cells * _STATE_ITEMSIZE * len(self._nodes)
+        extents = [hi - lo for lo, hi in self._grid.largest()]
+        states = math.prod(extents[d] for d in self._kept) * len(self._nodes)
+        return states * _STATE_ITEMSIZE + math.prod(extents) * _WORK_ITEMSIZE
 
     def fill_empty(self) -> bool:
         """Write the results if the input has no elements at all; says whether it was so."""

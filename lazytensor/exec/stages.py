@@ -8,17 +8,16 @@ stages run in order, later ones read the arrays of earlier ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Cache, Constant, Reduce, Scan
+from lazytensor.plan.nodes import Cache, Reduce
 
-__all__ = ["Stage", "plan_stages"]
+__all__ = ["Stage", "is_kept", "plan_stages"]
 
 _SMALL_RESULT = 1 << 20
 _SMALL_SLAB = 8 << 20
-_SHARED_LIMIT = 256 << 20
 
 
 class Stage(NamedTuple):
@@ -36,31 +35,21 @@ class Stage(NamedTuple):
         return tuple(node for node in self.nodes if isinstance(node, Reduce))
 
 
-def plan_stages(roots: Sequence[Node], most_shared: int = _SHARED_LIMIT) -> list[Stage]:
-    """Stages in the order to run them; every distinct root is one.
-
-    Sub-plans that several roots share are kept up to ``most_shared`` bytes together.
-    """
+def plan_stages(roots: Sequence[Node], shared: Collection[Node] = ()) -> list[Stage]:
+    """Stages in the order to run them; every distinct root is one, and every node in ``shared``."""
     consumers: dict[Node, int] = dict.fromkeys(roots, 1)
-    reached: dict[Node, int] = {}
-    order: list[Node] = []
+    order: dict[Node, None] = {}
     for root in roots:
-        for node in walk(root):
-            reached[node] = reached.get(node, 0) + 1
-            if reached[node] > 1:
-                continue
-            order.append(node)
+        for node in walk(root, lambda node: node not in order):
+            order[node] = None
             for x in dict.fromkeys(node.inputs):
                 consumers[x] = consumers.get(x, 0) + 1
     numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
-    room = min(most_shared, _SHARED_LIMIT)
-    kept: list[Node] = []
-    for node in order:
-        if node in numbers or _kept(node, consumers.get(node, 0)):
-            kept.append(node)
-        elif _is_shared(node, reached, consumers) and node.nbytes <= room:
-            kept.append(node)
-            room -= node.nbytes
+    kept = [
+        node
+        for node in order
+        if node in numbers or node in shared or is_kept(node, consumers.get(node, 0))
+    ]
     return [Stage(group, tuple(numbers.get(node) for node in group)) for group in _one_pass(kept)]
 
 
@@ -77,18 +66,11 @@ def _one_pass(nodes: list[Node]) -> list[tuple[Node, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _kept(node: Node, uses: int) -> bool:
+def is_kept(node: Node, uses: int) -> bool:
     """True for what is computed before whatever needs it."""
     if isinstance(node, Reduce):
         return not _is_local(node)
     return isinstance(node, Cache) and uses > 1
-
-
-def _is_shared(node: Node, reached: dict[Node, int], consumers: dict[Node, int]) -> bool:
-    """True for the top of a sub-plan that several results need: it is read and computed once."""
-    if isinstance(node, Constant) or (isinstance(node, Scan) and node.source.array is not None):
-        return False
-    return reached[node] > 1 and consumers.get(node, 0) > 1
 
 
 def _is_local(node: Reduce) -> bool:

@@ -217,6 +217,9 @@ def _reshape(
     flat = np.ascontiguousarray(inputs[0]).reshape(-1)
     if 0 in shape:
         return flat[:0].reshape(shape)
+    if flat.dtype.kind == "T":  # which as_strided does not know
+        offsets = np.ix_(*[np.arange(n) * step for n, step in zip(shape, steps, strict=True)])
+        return flat[np.ravel(sum(offsets, start=start))].reshape(shape)
     strides = tuple(step * flat.itemsize for step in steps)
     return np.lib.stride_tricks.as_strided(flat[start:], shape, strides, writeable=False)
 

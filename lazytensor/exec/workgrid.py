@@ -125,12 +125,14 @@ def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
     if total <= target:
         return whole
     grid = node.grid
-    sizes = [n if _cuttable(cells) else 1 for n, cells in zip(node.shape, grid, strict=True)]
+    sizes = [n if _cuttable(c) else _period(c) for n, c in zip(node.shape, grid, strict=True)]
 
     def make() -> WorkGrid:
         cuts = [_cut(n, c, s) for n, c, s in zip(node.shape, grid, sizes, strict=True)]
         return WorkGrid(cuts, origin)
 
+    if cost(make().largest()) > target:
+        sizes = [n if _cuttable(c) else 1 for n, c in zip(node.shape, grid, strict=True)]
     _shrink(sizes, grid, lambda: cost(make().largest()), target)
     _grow(sizes, grid, lambda: cost(make().largest()), target)
     return make()
@@ -186,4 +188,25 @@ def _cut(extent: int, cells: DimGrid | None, group: int) -> _Cut:
     if cells.edges is None and cells.count > _MANY_EDGES:
         return _Cut(extent, cells.nominal * group)
     edges = cells.edges_between(0, extent)
-    return _Cut(extent, 1, edges=[*edges[:-1:group], edges[-1]])
+    first = _first_straight(cells, edges)
+    return _Cut(extent, 1, edges=sorted({0, *edges[first:-1:group], extent}))
+
+
+def _period(cells: DimGrid | None) -> int:
+    """How many cells it takes until a step of the view ends where a cell does.
+
+    A window of three elements straddles the border of cells of 64, but never that of 192.
+    """
+    if cells is None or cells.free or cells.edges is not None or abs(cells.step) >= cells.chunk:
+        return 1
+    return abs(cells.step) // math.gcd(cells.chunk, cells.step)
+
+
+def _first_straight(cells: DimGrid, edges: list[int]) -> int:
+    """Number of the first edge at which a step begins where a cell does; 0 if there is none."""
+    period = _period(cells)
+    behind = 0 if cells.step > 0 else 1
+    for i, edge in enumerate(edges[:period]):
+        if (cells.start + cells.step * edge + behind) % cells.chunk == 0:
+            return i
+    return 0

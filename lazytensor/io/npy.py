@@ -230,7 +230,7 @@ class NpySource:
 
     def check(self) -> None:
         """``SourceChangedError`` when the file is another one than was scanned."""
-        if self._store.token(self._key) != self._token:
+        if self._store.changed(self._key, self._token):
             raise SourceChangedError(f"{self.label} has changed since it was scanned; scan again")
 
     def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:

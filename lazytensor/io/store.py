@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
+from lazytensor.config import option
 from lazytensor.errors import SourceError
 from lazytensor.io.scratch import Scratch
 
@@ -136,7 +137,8 @@ class Store(ABC):
     """Keys to objects. Implementations are immutable, thread-safe and survive a fork.
 
     ``name``: what people call it, for messages. ``uri``: reopens it, None if nothing can.
-    ``identity``: equal for stores that hold the same objects. ``batch``: how many objects to ask
+    ``identity``: equal for stores that hold the same objects. ``remote``: whether every question
+    is a round trip over a network. ``batch``: how many objects to ask
     for at once (1: asking for more brings nothing). ``gap``, ``merge_limit``: byte ranges of one
     object that lie at most ``gap`` apart are read as one, up to ``merge_limit`` bytes.
     """
@@ -144,6 +146,7 @@ class Store(ABC):
     name: str
     uri: str | None
     identity: Hashable
+    remote: bool = False
     batch: ClassVar[int] = 1
     gap: ClassVar[int] = 16 << 10
     merge_limit: ClassVar[int] = 1 << 20
@@ -179,6 +182,15 @@ class Store(ABC):
     def token(self, key: str) -> Hashable | None:
         """A value that changes when the object does; None if there is none or nobody can tell."""
         return None
+
+    def changed(self, key: str, known: Hashable | None) -> bool:
+        """Whether an object is not the one whose token was ``known``, as far as anyone can tell.
+
+        A remote store is asked only where the option ``recheck`` is on, since it costs a request.
+        """
+        if known is None or (self.remote and not option("recheck")):
+            return False
+        return self.token(key) != known
 
     @abstractmethod
     def children(self, prefix: str) -> list[str]:

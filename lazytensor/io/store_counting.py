@@ -10,6 +10,7 @@ from typing import Any
 
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, Store, StoredObject
+from lazytensor.io.store_memory import Identity
 from lazytensor.io.store_open import make_store
 
 __all__ = ["CountingStore"]
@@ -34,7 +35,10 @@ class CountingStore(Store):
         self._inner = make_store(store, storage_options)
         self.name = self._inner.name
         self.uri = self._inner.uri
-        self.identity = self._inner.identity
+        # Its own, so that no plan on the wrapped store itself, and nothing that was cached for one,
+        # takes the place of reads that are to be counted.
+        self.identity = (self._inner.identity, Identity(object()))
+        self.remote = self._inner.remote
         # Batching and merging are the wrapped store's, so that the log shows what would happen.
         self.batch = self._inner.batch  # type: ignore[misc]
         self.gap = self._inner.gap  # type: ignore[misc]

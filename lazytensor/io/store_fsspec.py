@@ -21,6 +21,7 @@ __all__ = ["FsspecStore"]
 _T = TypeVar("_T")
 _ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _STATUS_FIELDS = ("status", "code")
+_NEAR = frozenset({"file", "local", "memory"})
 _TOKEN_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "md5Hash", "created")
 
 
@@ -48,6 +49,7 @@ class FsspecStore(Store):
         self._missing_status = tuple(missing_status)
         self.uri: str = fs.unstrip_protocol(self._root)
         self.name = self.uri
+        self.remote = _NEAR.isdisjoint(_protocols(fs))
         settings = repr((self._args, sorted(self._options.items())))
         # A digest, because settings may hold credentials.
         self.identity = (self.uri, blake2b(settings.encode(), digest_size=16).digest())
@@ -186,6 +188,10 @@ class FsspecStore(Store):
         skip = len(self._root) + 1 if self._root else 0
         for name, info in found.items():
             yield name[skip:], int(info.get("size") or 0)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _token(info: dict[str, Any]) -> Hashable | None:

@@ -60,7 +60,14 @@ class DictStore(Store):
     def get(self, key: str, scratch: Scratch | None = None) -> Buffer | None:
         """The entry itself, not a copy, or None."""
         value = self._data.get(check_key(key))
-        return None if value is None else _as_buffer(value)
+        if value is None:
+            return None
+        try:
+            return _as_buffer(value)
+        except TypeError:
+            raise TypeError(
+                f"a store maps keys to bytes, and {key!r} to {type(value).__name__}"
+            ) from None
 
     def open(self, key: str) -> StoredObject | None:
         """A handle on one entry, or None."""

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from html import escape
 from typing import Any, NamedTuple
 
 from lazytensor.plan.cost import Estimate, format_bytes, format_count
@@ -43,8 +44,8 @@ def explain(
     root
         The plan to print, optimised or not.
     format
-        ``"plain"`` (one line a node), ``"tree"`` (with domains and chunks), ``"dot"`` (Graphviz) or
-        ``"json"``; anything else is a ``ValueError``.
+        ``"plain"`` (one line a node), ``"tree"`` (with domains and chunks), ``"dot"`` (Graphviz),
+        ``"json"``, or ``"html"`` (the tree as an element); anything else is a ``ValueError``.
     estimate
         What the last line says will be read.
     trace
@@ -283,10 +284,15 @@ def _json(root: Node, estimate: Estimate | None, trace: Trace | None) -> str:
     return json.dumps(document, indent=1)
 
 
+def _html(root: Node, estimate: Estimate | None, trace: Trace | None) -> str:
+    return f"<pre>{escape(_tree(root, estimate, trace))}</pre>"
+
+
 FORMATS: dict[str, Callable[[Node, Estimate | None, Trace | None], str]] = {
     "plain": _plain,
     "tree": _tree,
     "dot": _dot,
     "json": _json,
+    "html": _html,
 }
 """Formats of ``explain`` by name."""

@@ -206,8 +206,10 @@ class _Sweep:
             return
         users = self.users[node]
         views = [user for user in users if type(user) is View]
-        if views:
-            self._move(node, views, shared=len(views) < len(users))
+        # An empty view asks for nothing, so there is no part of the node that it could move to.
+        asking = [view for view in views if view.size]
+        if asking:
+            self._move(node, asking, shared=len(views) < len(users))
         if not users:
             return
         laws = self.laws.alone.get(type(node))

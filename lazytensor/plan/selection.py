@@ -259,7 +259,8 @@ def _from_zero(
     """The transform with dimensions that stand for an index array starting at 0, unnamed."""
     if not ones:
         return IndexTransform._make(domain, tuple(maps))
-    lo, hi, labels = map(list, (domain.inclusive_min, domain.exclusive_max, domain.labels))
+    lo, hi = list(domain.inclusive_min), list(domain.exclusive_max)
+    labels = list(domain.labels)
     for d, one in ones.items():
         dim = maps[d].input_dimension
         maps[d] = single_map(dim, one.start, 1)

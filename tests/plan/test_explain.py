@@ -136,7 +136,7 @@ def test_tree_dot_and_json() -> None:
     assert [node["kind"] for node in document["nodes"]] == ["Scan", "View", "Cast"]
     assert document["nodes"][2]["inputs"] == [1]
     assert document["estimate"]["tasks"] == 1
-    with pytest.raises(ValueError, match="formats are plain, tree, dot, json"):
+    with pytest.raises(ValueError, match="formats are plain, tree, dot, json, html"):
         explain(plan, format="svg")
 
 

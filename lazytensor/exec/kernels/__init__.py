@@ -1,0 +1,1 @@
+"""What steps of tasks compute on arrays: downsampling and gathering, in blocked NumPy."""

@@ -240,8 +240,7 @@ class ZarrSource:
 
     def check(self) -> None:
         """``SourceChangedError`` if the metadata file is not the one that was read."""
-        known = self._node.token
-        if known is not None and self._store.token(self._node.key) != known:
+        if self._store.changed(self._node.key, self._node.token):
             raise SourceChangedError(
                 f"{self.label}: {self._node.key} has changed since it was opened; scan it again"
             )

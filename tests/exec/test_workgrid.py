@@ -1,0 +1,146 @@
+"""The work grid tiles every domain exactly once, whatever the cells, and respects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lazytensor as lt
+from lazytensor.exec import workgrid
+from lazytensor.exec.workgrid import WorkGrid, choose_grid
+from lazytensor.plan.source import Box
+from tests.sources import ChunkedArray
+
+Draw = Callable[[Any], Any]
+
+
+def moved(box: Box) -> int:
+    return 8 * int(np.prod([hi - lo for lo, hi in box]))
+
+
+def cover(grid: WorkGrid, shape: tuple[int, ...], origin: tuple[int, ...]) -> np.ndarray:
+    """How often each element is in a block."""
+    times = np.zeros(shape, int)
+    for number in range(grid.count):
+        box = grid.box(number)
+        assert all(hi > lo for lo, hi in box)
+        times[tuple(slice(lo - o, hi - o) for (lo, hi), o in zip(box, origin, strict=True))] += 1
+    return times
+
+
+@st.composite
+def views(draw: Draw) -> lt.LazyTensor:
+    """Regular and irregular cells, free ones and none, seen shifted, strided, flipped, smaller."""
+    shape = tuple(draw(st.lists(st.integers(1, 40), min_size=0, max_size=3)))
+    values = np.zeros(shape)
+    chunks: list[Any] = []
+    for n in shape:
+        if draw(st.booleans()):
+            chunks.append(draw(st.integers(1, n + 3)))
+        else:
+            cuts = sorted({draw(st.integers(1, n)) for _ in range(3)} | {n})
+            chunks.append(tuple(int(c) for c in np.diff([0, *cuts])))
+    origin = tuple(draw(st.integers(-20, 20)) for _ in shape)
+    x = lt.asarray(values)
+    if draw(st.integers(0, 3)):
+        x = lt.scan_source(ChunkedArray(values, chunks, origin=origin))
+    steps = st.sampled_from((1, 1, 2, 3, 5, 7, -1, -2, -4))
+    x = x[tuple(slice(draw(st.none() | st.integers(0, n)), None, draw(steps)) for n in shape)]
+    if draw(st.booleans()) and x.ndim and x.size:
+        x = lt.downsample(x, tuple(draw(st.integers(1, 4)) for _ in x.shape), "max")
+    if draw(st.integers(0, 4)) == 0 and x.ndim and x.size:
+        x = x[np.array([0, x.shape[0] - 1, 0])]
+    return x
+
+
+@given(views(), st.sampled_from((1, 8, 64, 1000, 1 << 20)))
+def test_every_element_is_in_exactly_one_block(x: lt.LazyTensor, target: int) -> None:
+    grid = choose_grid_at(x, target)
+    assert (cover(grid, x.shape, x.origin) == 1).all()
+    if grid.count:
+        assert max(moved(grid.box(i)) for i in range(grid.count)) <= moved(grid.largest())
+
+
+@given(views(), st.sampled_from((8, 64, 1000)))
+def test_numbers_and_indices_agree(x: lt.LazyTensor, target: int) -> None:
+    grid = choose_grid_at(x, target)
+    boxes = [grid.box_at(index) for index in np.ndindex(*grid.counts)]
+    assert boxes == [grid.box(i) for i in range(grid.count)]
+    assert boxes == sorted(boxes)
+
+
+@given(views(), st.sampled_from((8, 64, 1000)))
+def test_no_cell_is_cut_unless_it_is_free(x: lt.LazyTensor, target: int) -> None:
+    grid = choose_grid_at(x, target)
+    for number in range(grid.count):
+        for (lo, hi), origin, n, cells in zip(
+            grid.box(number), x.origin, x.shape, x._node.grid, strict=True
+        ):
+            if cells is None or cells.free:
+                continue
+            a, b = lo - origin, hi - origin
+            assert a == 0 or cells.stored_cell(a) != cells.stored_cell(a - 1)
+            assert b == n or cells.stored_cell(b) != cells.stored_cell(b - 1)
+
+
+def choose_grid_at(x: lt.LazyTensor, target: int) -> WorkGrid:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workgrid, "TARGET", target)
+        patch.setattr(workgrid, "_SMALLEST", target)
+        return choose_grid(x._node, moved, 1 << 40)
+
+
+@pytest.mark.parametrize(("chunk", "factor"), [(64, 3), (10, 4), (6, 4), (7, 5)])
+@pytest.mark.parametrize("shift", [0, 1, 5])
+def test_windows_do_not_straddle_blocks(chunk: int, factor: int, shift: int) -> None:
+    """A block of a downsample ends where a cell and a window do."""
+    source = ChunkedArray(np.zeros(4000), (chunk,))
+    x = lt.downsample(lt.scan_source(source)[shift * chunk :], (factor,), "max")
+    grid = choose_grid_at(x, 8 * chunk)
+    assert grid.count > 3
+    for number in range(1, grid.count):
+        ((lo, _),) = grid.box(number)
+        assert lo * factor % chunk == 0
+
+
+def test_each_chunk_is_read_once_below_a_downsample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workgrid, "_SMALLEST", 1 << 14)
+    values = np.arange(256 * 256, dtype="f8").reshape(256, 256)
+    source = ChunkedArray(values, (16, 16))
+    found = lt.downsample(lt.scan_source(source), (3, 3), "min").collect(engine="local")
+    np.testing.assert_array_equal(found, values[::3, ::3])
+    read = [cell for box in source.boxes for cell in source.cells_of(box)]
+    assert len(source.boxes) > 4
+    assert len(read) == len(set(read)) == 256
+
+
+def test_a_huge_array_has_a_small_grid() -> None:
+    def read(domain: lt.IndexDomain, out: np.ndarray) -> None:
+        raise AssertionError("nothing is to be read")
+
+    x = lt.virtual_chunked(read, shape=(10**5,) * 3, dtype="u2", chunks=(64, 64, 64)) + 1
+    grid = choose_grid(x._node, lambda box: moved(box) // 4, 1 << 40)
+    assert grid.count > 10**8
+    last = grid.box(grid.count - 1)
+    assert all(hi == 10**5 for _, hi in last)
+
+
+def test_empty_and_0d_tensors() -> None:
+    x = lt.zeros((0, 5))
+    grid = choose_grid(x._node, moved, 1 << 40)
+    assert grid.count == 0
+    assert choose_grid(lt.zeros(())._node, moved, 1 << 40).box(0) == ()
+
+
+@pytest.mark.parametrize("lead", [1, 7])
+def test_the_largest_block_is_the_largest(lead: int) -> None:
+    source = ChunkedArray(np.zeros(8), (8,))
+    x = lt.concat([lt.scan_source(source)[8 - lead :], lt.zeros(3)])
+    grid = choose_grid_at(x, 8)
+    sizes = [moved(grid.box(i)) for i in range(grid.count)]
+    assert moved(grid.largest()) == max(sizes)
