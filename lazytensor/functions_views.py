@@ -40,8 +40,8 @@ def downsample(
         edges may be partial, and results of crops fit together. ``"position"``: blocks start at
         the first element, and the result's origin is 0.
     approx
-        Read the stored level of a scanned pyramid that has this shape instead of computing it. Its
-        maker's method may have been another. Raises ``DimensionError`` when there is no such level.
+        Allow the stored level of a scanned pyramid that has this shape to stand in, though its
+        maker's method may have been another. Without such a level the values are computed.
 
     Raises ``ShapeError`` for wrong factors or an unknown method, ``DTypeError`` where the method is
     not defined for the dtype. Rules: TensorStore's ``downsample`` driver.

@@ -234,7 +234,8 @@ def virtual_chunked(
     ----------
     read
         ``read(domain, out)`` fills ``out``, a zeroed, writable, C-contiguous array, with the values
-        at ``domain`` (coordinates). It must always give the same values.
+        at ``domain`` (coordinates), which lies within one chunk if there are ``chunks``. It must
+        always give the same values.
     shape, dtype, chunks, dims, origin
         What the tensor is; ``origin`` is the coordinate of the first element, 0 by default.
     concurrent

@@ -45,7 +45,6 @@ WRONG: dict[str, tuple[type[lt.LazyTensorError], Callable[[], Any]]] = {
     "factors": (lt.ShapeError, lambda: X.downsample((2, 2))),
     "zero factor": (lt.ShapeError, lambda: X.downsample(y=0)),
     "method": (lt.ShapeError, lambda: X.downsample((1, 2, 2), method="no method")),
-    "no pyramid": (lt.DimensionError, lambda: X.downsample(y=2, approx=True)),
     "cast": (lt.DTypeError, lambda: X.astype("no dtype")),
     "objects": (lt.DTypeError, lambda: X.astype(object)),
     "field": (lt.DTypeError, lambda: X.field("q")),

@@ -109,10 +109,10 @@ class TestPositionalDomains:
         y = tensor(10)[key]
         assert (y.origin, y.shape) == ((origin,), (shape,))
 
-    def test_names_stay_and_arrays_have_none(self) -> None:
+    def test_names_stay_with_their_dims(self) -> None:
         x = tensor(2, 3, 4, dims=("t", "y", "x"))
         assert x[0, :, ::2].dims == ("y", "x") and x[:, None].dims == ("t", "", "y", "x")
-        assert x[:, [0, 1]].dims == ("t", "", "x")
+        assert x[:, [0, 1]].dims == ("t", "y", "x")
 
     def test_a_new_axis_has_size_one(self) -> None:
         with pytest.raises(lt.OutOfBoundsError):
@@ -351,3 +351,14 @@ class TestAxesFollowViews:
         assert padded.axes[1].offset == 8.5 and padded.origin == (0, -3, 0)
         moved = image[:, 4:].translate_by[0, -6, 0]
         assert lt.overlay([image, moved]).axes[1].offset == 9.0
+
+
+def test_what_one_index_array_picks_keeps_the_name_of_its_dim() -> None:
+    x = lt.zeros((4, 5, 6)).label["c", "y", "x"]
+    assert x[[0, 2]].dims == ("c", "y", "x")
+    assert x[:, np.array([True, False, True, True, False])].dims == ("c", "y", "x")
+    assert x[0, :, [1, 2]].dims == ("x", "y")
+    assert x.oindex[[0, 1], [1], [2, 3]].dims == ("c", "y", "x")
+    assert x.vindex[[0, 1], [1, 2]].dims == ("", "x")
+    assert x[[[0, 1], [2, 3]]].dims == ("", "", "y", "x")
+    assert x.coord[[0, 2]].dims == ("", "y", "x")

@@ -344,8 +344,6 @@ class TestDownsample:
             x.downsample(y=2)
         with pytest.raises(ValueError, match="align"):
             x.downsample((2, 2), align="corner")
-        with pytest.raises(lt.DimensionError, match="no pyramid"):
-            x.downsample((2, 2), approx=True)
 
 
 class TestCastFieldRechunk:

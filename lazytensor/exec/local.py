@@ -50,7 +50,7 @@ def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepar
 class _Job(NamedTuple):
     """A stage that is ready to run: its tasks, and how many of them may run at once."""
 
-    count: int
+    tasks: int
     work: Callable[[int, Scratch], None]
     threads: int
 
@@ -166,9 +166,9 @@ class LocalEngine:
 
 
 def _run_job(job: _Job, progress: object, cancel: CancelToken | None) -> None:
-    run = start_run(job.count, progress)
+    run = start_run(job.tasks, progress)
     try:
-        run_tasks(job.count, job.work, threads=job.threads, run=run, cancel=cancel)
+        run_tasks(job.tasks, job.work, threads=job.threads, run=run, cancel=cancel)
     finally:
         run.stop()
-    count("tasks", job.count)
+    count("tasks", job.tasks)

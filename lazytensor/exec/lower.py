@@ -231,6 +231,11 @@ def cells_of(scan: Scan, box: Box) -> Box:
 
 
 def volume(box: Box) -> int:
+    """How many elements (or cells) a box holds; none if an interval is empty.
+
+    >>> volume(((0, 3), (2, 4))), volume(((5, 5), (0, 9))), volume(())
+    (6, 0, 1)
+    """
     return math.prod(max(0, b - a) for a, b in box)
 
 

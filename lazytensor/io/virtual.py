@@ -1,14 +1,16 @@
 """Sources whose values a user's function makes (``lt.virtual_chunked``).
 
-The function is called from worker threads with exactly the boxes that a plan needs, so an array of
-10^15 elements costs what is read of it. What it gets is always the same, whatever the engine: a
-zeroed, writable, C-contiguous array, and a domain in coordinates.
+The function is called from worker threads with the boxes that a plan needs, so an array of 10^15
+elements costs what is read of it; with chunks given, no box reaches over the border of one. What it
+gets is always the same, whatever the engine: a zeroed, writable, C-contiguous array, and a domain
+in coordinates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
 from lazytensor.plan.source import Box, Storage, UnitSize
-from lazytensor.plan.spec import make_spec
+from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["ReaderRuntimeError", "VirtualSource", "function_name", "reader_error"]
 
@@ -115,7 +117,15 @@ class VirtualSource:
         return None
 
     def read_into(self, box: Box, out: np.ndarray) -> None:
-        """Let the function fill ``out``; its exception is wrapped in a ``SourceError``."""
+        """Let the function fill ``out``, one call for each cell that the box meets.
+
+        A function that loads a plane, say, may count on never being asked for two. Its exception
+        is wrapped in a ``SourceError``.
+        """
+        for part, place in _by_cell(box, self.spec):
+            self._read_part(part, out[(*place, ...)])
+
+    def _read_part(self, box: Box, out: np.ndarray) -> None:
         domain = IndexDomain._make(
             tuple(lo for lo, _ in box), tuple(hi for _, hi in box), self._labels
         )
@@ -147,6 +157,19 @@ class VirtualSource:
         raise SerializationError(
             f"{self.label}: a tensor made by a function cannot be written down; sink it to a file"
         )
+
+
+def _by_cell(box: Box, spec: TensorSpec) -> Iterator[tuple[Box, tuple[slice, ...]]]:
+    """The parts of a box that lie in one cell each, and where they are in it."""
+    cuts = []
+    for (lo, hi), cells, origin in zip(box, spec.grid, spec.domain.inclusive_min, strict=True):
+        if cells is None or cells.free:
+            cuts.append([(lo, hi)])
+            continue
+        edges = cells.edges_between(lo - origin, hi - origin)
+        cuts.append([(a + origin, b + origin) for a, b in pairwise(edges)])
+    for part in product(*cuts):
+        yield part, tuple(slice(a - lo, b - lo) for (a, b), (lo, _) in zip(part, box, strict=True))
 
 
 def _restore(

@@ -225,7 +225,31 @@ def _advanced(domain: IndexDomain, key: Any, mode: str) -> IndexTransform:
     step = index_domain(domain, placed, mode, positional=True)
     # The coordinates are checked, so the arrays need no index range.
     maps = [simplify(m, step.domain) if m.kind == ARRAY else m for m in step.maps]
-    return _from_zero(step.domain, maps, ones)
+    return _named_like(domain, _from_zero(step.domain, maps, ones))
+
+
+def _named_like(base: IndexDomain, transform: IndexTransform) -> IndexTransform:
+    """Give a dimension that one index array alone picks from a base dimension the name of that.
+
+    It still is that dimension, only with some of its positions: selected channels are channels.
+    """
+    labels = list(transform.domain.labels)
+    varying = [_varying(m) for m in transform.maps]
+    for d, dims in enumerate(varying):
+        name = base.labels[d]
+        if len(dims) == 1 and name and name not in labels and varying.count(dims) == 1:
+            labels[dims[0]] = name
+    domain = transform.domain
+    if tuple(labels) == domain.labels:
+        return transform
+    named = IndexDomain._make(domain.inclusive_min, domain.exclusive_max, tuple(labels))
+    return IndexTransform._make(named, transform.maps)
+
+
+def _varying(m: OutputIndexMap) -> tuple[int, ...]:
+    if m.array is not None:
+        return tuple(dim for dim, n in enumerate(m.array.values.shape) if n > 1)
+    return () if m.input_dimension is None else (m.input_dimension,)
 
 
 def _single_elements(
@@ -256,16 +280,16 @@ def _single_elements(
 def _from_zero(
     domain: IndexDomain, maps: list[OutputIndexMap], ones: Mapping[int, slice]
 ) -> IndexTransform:
-    """The transform with dimensions that stand for an index array starting at 0, unnamed."""
+    """The transform with dimensions that stand for an index array starting at 0."""
     if not ones:
         return IndexTransform._make(domain, tuple(maps))
     lo, hi = list(domain.inclusive_min), list(domain.exclusive_max)
-    labels = list(domain.labels)
     for d, one in ones.items():
         dim = maps[d].input_dimension
         maps[d] = single_map(dim, one.start, 1)
-        lo[dim], hi[dim], labels[dim] = 0, 1, ""
-    return IndexTransform._make(IndexDomain._make(tuple(lo), tuple(hi), tuple(labels)), tuple(maps))
+        lo[dim], hi[dim] = 0, 1
+    start = IndexDomain._make(tuple(lo), tuple(hi), domain.labels)
+    return IndexTransform._make(start, tuple(maps))
 
 
 def _is_empty(array: NDArray[Any]) -> bool:

@@ -122,18 +122,19 @@ class TestUserCode:
         np.testing.assert_array_equal(found, large + 3)
 
     def test_workers_see_the_config_of_the_caller(self, large: np.ndarray) -> None:
-        seen: set[tuple[str, object]] = set()
-        barrier = threading.Barrier(2)
+        seen: dict[str, object] = {}
+        both = threading.Barrier(2)
 
         def note(domain: lt.IndexDomain, values: np.ndarray) -> None:
-            if len(seen) < 2:
-                barrier.wait(timeout=20)
-            seen.add((threading.current_thread().name, option("verbose")))
+            name = threading.current_thread().name
+            if name not in seen:
+                seen[name] = option("verbose")
+                both.wait(timeout=20)
 
         with lt.Config(verbose=True):
             chunked(large).inspect(note).collect(engine=TWO)
         assert len(seen) == 2
-        assert {verbose for _, verbose in seen} == {True}
+        assert set(seen.values()) == {True}
 
 
 class TestErrors:

@@ -81,7 +81,8 @@ def test_no_cell_is_cut_unless_it_is_free(x: lt.LazyTensor, target: int) -> None
         for (lo, hi), origin, n, cells in zip(
             grid.box(number), x.origin, x.shape, x._node.grid, strict=True
         ):
-            if cells is None or cells.free:
+            # Windows that begin before the domain straddle every border.
+            if cells is None or cells.free or cells.start < 0:
                 continue
             a, b = lo - origin, hi - origin
             assert a == 0 or cells.stored_cell(a) != cells.stored_cell(a - 1)

@@ -70,7 +70,9 @@ class TestIdentity:
             start = threading.Barrier(8)
             found: list[Node] = []
 
-            def build(start: threading.Barrier = start, n: int = round_) -> None:
+            def build(
+                start: threading.Barrier = start, found: list[Node] = found, n: int = round_
+            ) -> None:
                 start.wait()
                 x = lt.asarray(values)
                 for i in range(20):
