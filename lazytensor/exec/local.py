@@ -20,7 +20,7 @@ from lazytensor.exec.steps import run_program
 from lazytensor.exec.workgrid import WorkGrid, choose_grid
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node
-from lazytensor.plan.source import Box
+from lazytensor.plan.source import Box, window
 
 __all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
 
@@ -156,7 +156,7 @@ class LocalEngine:
             box = grid.box(number)
             program = lower(compiled, box)
             with budget.holding(program.nbytes, name):
-                run_program(program, scratch, out[(..., *part_of(node, box))])
+                run_program(program, scratch, window(out, part_of(node, box)))
 
         return _Job(grid.count, work, self._threads(budget, nbytes))
 

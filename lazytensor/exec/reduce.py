@@ -20,7 +20,7 @@ from lazytensor.exec.steps import peek_program
 from lazytensor.exec.workgrid import WorkGrid
 from lazytensor.plan.nodes import Reduce
 from lazytensor.plan.ops import REDUCTIONS
-from lazytensor.plan.source import Box
+from lazytensor.plan.source import Box, window
 
 __all__ = ["ReduceTasks"]
 
@@ -186,5 +186,5 @@ class ReduceTasks:
                     place.append(slice(lo - origin, hi - origin))
                 elif node.keepdims:
                     place.append(slice(0, 1))
-            target = out[(..., *place)]
+            target = window(out, place)
             target[...] = values.reshape(target.shape)

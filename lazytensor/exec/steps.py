@@ -23,7 +23,7 @@ from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.exec.sparse import read_sparse
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
-from lazytensor.plan.source import Box
+from lazytensor.plan.source import Box, window
 
 __all__ = ["call_cells", "peek_program", "run_program"]
 
@@ -69,7 +69,7 @@ def _run(
 
 def _fetch(slots: dict[int, np.ndarray], ref: Ref) -> np.ndarray:
     array = slots[ref.slot]
-    return array if ref.part is None else array[(..., *ref.part)]
+    return array if ref.part is None else window(array, ref.part)
 
 
 def _room(step: Step, out: np.ndarray | None, scratch: Scratch) -> np.ndarray:
@@ -94,9 +94,7 @@ def _stored(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
     held, part = step.args
-    # The ellipsis keeps 0-d arrays arrays.
-    view: np.ndarray = held.array[(..., *part)]
-    return view
+    return window(held.array, part)
 
 
 def _read(
@@ -107,8 +105,7 @@ def _read(
     if array is not None:
         origin = source.spec.domain.inclusive_min
         part = tuple(slice(a - o, b - o) for (a, b), o in zip(box, origin, strict=True))
-        view: np.ndarray = array[(..., *part)]
-        return view
+        return window(array, part)
     into = _room(step, out, scratch)
     if into.size:
         source.read_into(box, into)
@@ -304,7 +301,7 @@ def _block(
         start, stop = max(lo, a - h), min(hi, b + h)
         part.append(slice(start - first, stop - first))
         widths.append((start - (a - h), (b + h) - stop))
-    block = x[(..., *part)]
+    block = window(x, part)
     if boundary is None or not any(w for pair in widths for w in pair):
         view = block.view()
         view.flags.writeable = False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
@@ -66,7 +67,8 @@ class _Cut:
     def longest(self) -> int:
         """Number of a longest block; one from the inside where they are alike."""
         if self.edges is not None:
-            return max(range(self.count), key=lambda i: self.edges[i + 1] - self.edges[i])
+            extents = [b - a for a, b in pairwise(self.edges)]
+            return extents.index(max(extents))
         if self.count > 2:
             return self.count // 2
         return max(range(self.count), key=lambda i: self.interval(i)[1] - self.interval(i)[0])

@@ -19,7 +19,7 @@ from lazytensor.errors import SerializationError, SourceError
 from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, Storage, UnitSize, window
 from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["ReaderRuntimeError", "VirtualSource", "function_name", "reader_error"]
@@ -123,7 +123,7 @@ class VirtualSource:
         is wrapped in a ``SourceError``.
         """
         for part, place in _by_cell(box, self.spec):
-            self._read_part(part, out[(*place, ...)])
+            self._read_part(part, window(out, place))
 
     def _read_part(self, box: Box, out: np.ndarray) -> None:
         domain = IndexDomain._make(

@@ -34,7 +34,14 @@ from lazytensor.plan.index_terms import (
     parse_terms,
     place_terms,
 )
-from lazytensor.plan.output_map import ARRAY, IDENTITY, OutputIndexMap, constant_map, single_map
+from lazytensor.plan.output_map import (
+    ARRAY,
+    IDENTITY,
+    SINGLE,
+    OutputIndexMap,
+    constant_map,
+    single_map,
+)
 
 __all__ = ["isel", "positional", "positional_oindex", "positional_vindex"]
 
@@ -249,7 +256,7 @@ def _named_like(base: IndexDomain, transform: IndexTransform) -> IndexTransform:
 def _varying(m: OutputIndexMap) -> tuple[int, ...]:
     if m.array is not None:
         return tuple(dim for dim, n in enumerate(m.array.values.shape) if n > 1)
-    return () if m.input_dimension is None else (m.input_dimension,)
+    return (m.input_dimension,) if m.kind == SINGLE else ()
 
 
 def _single_elements(

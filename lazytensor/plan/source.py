@@ -8,7 +8,7 @@ driver only ever sees boxes in its own coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,10 +17,21 @@ import numpy as np
 if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
-__all__ = ["Box", "Source", "Storage", "UnitSize"]
+__all__ = ["Box", "Source", "Storage", "UnitSize", "window"]
 
 Box = tuple[tuple[int, int], ...]
 """Half-open interval ``(lo, hi)`` per dimension, in the coordinates of the source's domain."""
+
+
+def window(array: np.ndarray, part: Iterable[slice]) -> np.ndarray:
+    """The part of an array, as a view of it; of a 0-d array too, which ``array[()]`` is not.
+
+    >>> window(np.zeros(()), ()).shape
+    ()
+    """
+    index: tuple[Any, ...] = (*part, ...)
+    view: np.ndarray = array[index]
+    return view
 
 
 @dataclass(frozen=True, slots=True)
