@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytensor.errors import DTypeError, FormatError
+from lazytensor.errors import DTypeError, FormatError, LazyTensorError
 from lazytensor.io.zarr.document import describe
 
 __all__ = ["parse_dtype_v2", "parse_dtype_v3", "parse_fill_value"]
@@ -37,12 +37,42 @@ _ML_FLOATS = frozenset(
     )
 )
 _ML_INTEGERS = {"int4": (-8, 7), "uint4": (0, 15)}
+# Registered data types that exist but cannot be read here; any other name is damage, or a future.
+_UNSUPPORTED = frozenset(
+    (
+        "bytes",
+        "complex_bfloat16",
+        "complex_float16",
+        "complex_float32",
+        "complex_float64",
+        "fixed_length_utf32",
+        "float4_e2m1fn",
+        "float6_e2m3fn",
+        "float6_e3m2fn",
+        "int2",
+        "json",
+        "null_terminated_bytes",
+        "object",
+        "numpy.datetime64",
+        "numpy.timedelta64",
+        "raw_bytes",
+        "string",
+        "struct",
+        "structured",
+        "uint2",
+        "variable_length_bytes",
+        "variable_length_utf8",
+    )
+)
 _SPECIAL_FLOATS = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 _MOST_RAW_BITS = 1 << 20
 
 
 def parse_dtype_v3(name: Any, where: str) -> np.dtype:
-    """The dtype of a v3 ``data_type``; ``DTypeError`` naming it if it is not supported.
+    """The dtype of a v3 ``data_type``.
+
+    Raises ``DTypeError`` for a registered type that is not supported, ``FormatError`` for what is
+    none.
 
     >>> parse_dtype_v3("uint16", "zarr.json"), parse_dtype_v3("r24", "zarr.json")
     (dtype('uint16'), dtype('V3'))
@@ -50,8 +80,7 @@ def parse_dtype_v3(name: Any, where: str) -> np.dtype:
     if isinstance(name, dict) and "name" in name and not name.get("configuration"):
         name = name["name"]
     if not isinstance(name, str):
-        text = name.get("name") if isinstance(name, dict) else name
-        raise DTypeError(f"{where}: data type {describe(text)} is not supported")
+        raise _refused(name.get("name") if isinstance(name, dict) else name, where)
     if name in _NUMPY_NAMES:
         return np.dtype(name)
     if name in _ML_FLOATS or name in _ML_INTEGERS:
@@ -65,7 +94,13 @@ def parse_dtype_v3(name: Any, where: str) -> np.dtype:
         if count % 8 or not 0 < count <= _MOST_RAW_BITS:
             raise FormatError(f"{where}: expected a positive multiple of 8 bits, found {name!r}")
         return np.dtype(f"V{count // 8}")
-    raise DTypeError(f"{where}: data type {name!r} is not supported")
+    raise _refused(name, where)
+
+
+def _refused(name: Any, where: str) -> LazyTensorError:
+    if isinstance(name, str) and name in _UNSUPPORTED:
+        return DTypeError(f"{where}: data type {name!r} is not supported")
+    return FormatError(f"{where}: expected the name of a data type, found {describe(name)}")
 
 
 def parse_dtype_v2(text: Any, where: str) -> np.dtype:
@@ -74,8 +109,10 @@ def parse_dtype_v2(text: Any, where: str) -> np.dtype:
     >>> parse_dtype_v2(">i4", ".zarray")
     dtype('>i4')
     """
+    if isinstance(text, list):
+        raise DTypeError(f"{where}: structured data type {describe(text)} is not supported")
     if not isinstance(text, str):
-        raise DTypeError(f"{where}: data type {describe(text)} is not supported")
+        raise FormatError(f"{where}: expected a dtype such as '<u2', found {describe(text)}")
     if text in _ML_FLOATS or text in _ML_INTEGERS:
         return parse_dtype_v3(text, where)
     try:
