@@ -262,7 +262,7 @@ def permute_dims(node: Node, axes: Sequence[int | str]) -> Node:
         None if domain.explicit else tuple([domain.implicit_lower_bounds[d] for d in order]),
         None if domain.explicit else tuple([domain.implicit_upper_bounds[d] for d in order]),
     )
-    maps = tuple([single_map(order.index(d), 0, 1) for d in range(rank)])
+    maps = tuple([IDENTITY[order.index(d)] for d in range(rank)])
     return view(node, IndexTransform._make(moved, maps))
 
 

@@ -48,7 +48,9 @@ def getitem(node: Node, key: Any) -> Node:
                 break
         else:
             return view(node, positional(node.domain, key))
-    elif kind not in _PLAIN and isinstance(key, _ALGEBRA):
+    elif kind in _PLAIN:
+        return view(node, positional(node.domain, key))
+    elif isinstance(key, _ALGEBRA):
         return at_coordinates(node, key)
     return at_positions(node, key)
 

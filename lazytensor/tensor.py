@@ -33,7 +33,6 @@ from lazytensor.running import Running
 __all__ = ["LazyTensor"]
 
 _T = TypeVar("_T")
-_set = object.__setattr__
 
 
 class LazyTensor(Running):
@@ -62,8 +61,8 @@ class LazyTensor(Running):
     def _wrap(cls, node: Node) -> Self:
         """The handle on a node, which remembers who asked for it."""
         self = object.__new__(cls)
-        _set(self, "_node", node)
-        _set(self, "_site", call_site())
+        _write_node(self, node)
+        _write_site(self, call_site())
         return self
 
     @classmethod
@@ -468,3 +467,8 @@ class LazyTensor(Running):
         array([3, 6])
         """
         return function(self, *args, **kwargs)
+
+
+# Slots can be written to whatever __setattr__ says, and faster than through object's.
+_write_node = LazyTensor.__dict__["_node"].__set__
+_write_site = LazyTensor.__dict__["_site"].__set__

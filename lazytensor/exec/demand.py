@@ -29,10 +29,10 @@ from lazytensor.plan.nodes_block import Call, Downsample, Inspect
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.source import Box
 
-__all__ = ["Plan1", "demand", "demand_shared", "is_sparse", "whole_box"]
+__all__ = ["BoxPlan", "demand", "demand_shared", "is_sparse", "whole_box"]
 
 
-class Plan1(NamedTuple):
+class BoxPlan(NamedTuple):
     """How one box of one node is computed."""
 
     op: str
@@ -45,17 +45,17 @@ def whole_box(node: Node) -> Box:
     return tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
 
 
-def demand(node: Node, box: Box) -> Plan1:
+def demand(node: Node, box: Box) -> BoxPlan:
     """What computing ``box`` of ``node`` takes."""
     return _DEMANDS[type(node)](node, box)
 
 
-def _constant(node: Constant, box: Box) -> Plan1:
-    return Plan1("constant", (node.data, node.dtype), [])
+def _constant(node: Constant, box: Box) -> BoxPlan:
+    return BoxPlan("constant", (node.data, node.dtype), [])
 
 
-def _scan(node: Scan, box: Box) -> Plan1:
-    return Plan1("read", (node.source, box), [])
+def _scan(node: Scan, box: Box) -> BoxPlan:
+    return BoxPlan("read", (node.source, box), [])
 
 
 def is_sparse(view: View) -> bool:
@@ -72,22 +72,22 @@ def is_sparse(view: View) -> bool:
     return False
 
 
-def _view(node: View, box: Box) -> Plan1:
+def _view(node: View, box: Box) -> BoxPlan:
     base = node.x
     transform = restrict(node.transform, box)
     if isinstance(base, Constant):
-        return Plan1("full", (base.data, base.dtype, _shape(box)), [])
+        return BoxPlan("full", (base.data, base.dtype, _shape(box)), [])
     needed = output_box(transform, box)
     if isinstance(base, Scan) and base.source.array is None:
         if is_sparse(node):
-            return Plan1("gather", (base.source, transform), [])
+            return BoxPlan("gather", (base.source, transform), [])
         layout = _layout(transform)
         if layout is not None:
-            return Plan1("read_placed", (base.source, needed, *layout), [])
+            return BoxPlan("read_placed", (base.source, needed, *layout), [])
     return _view_of(base, transform, needed)
 
 
-def demand_shared(node: Node, box: Box, held: bool) -> Plan1:
+def demand_shared(node: Node, box: Box, held: bool) -> BoxPlan:
     """As ``demand``, for a node that is not the only one to need its input.
 
     A view of a source then asks for its box instead of reading it, so that what several views need
@@ -100,9 +100,9 @@ def demand_shared(node: Node, box: Box, held: bool) -> Plan1:
     return _view_of(node.x, transform, output_box(transform, box))
 
 
-def _view_of(base: Node, transform: IndexTransform, needed: Box) -> Plan1:
+def _view_of(base: Node, transform: IndexTransform, needed: Box) -> BoxPlan:
     origin = tuple(lo for lo, _ in needed)
-    return Plan1("view", (transform, origin), [(base, needed)])
+    return BoxPlan("view", (transform, origin), [(base, needed)])
 
 
 def _layout(transform: IndexTransform) -> tuple[tuple[int, ...], tuple[Any, ...]] | None:
@@ -129,14 +129,14 @@ def _layout(transform: IndexTransform) -> tuple[tuple[int, ...], tuple[Any, ...]
     return (*order, *rest), (*index, *([0] * len(rest)))
 
 
-def _elementwise(node: Elementwise, box: Box) -> Plan1:
+def _elementwise(node: Elementwise, box: Box) -> BoxPlan:
     needs = []
     for x in node.inputs:
         if x.domain is node.domain:
             needs.append((x, box))
         else:
             needs.append((x, _aligned(node, x, box)))
-    return Plan1("elementwise", (node.op, node.dtype), needs)
+    return BoxPlan("elementwise", (node.op, node.dtype), needs)
 
 
 def _aligned(node: Node, x: Node, box: Box) -> Box:
@@ -154,22 +154,22 @@ def _aligned(node: Node, x: Node, box: Box) -> Box:
     return tuple(out)
 
 
-def _cast(node: Cast, box: Box) -> Plan1:
-    return Plan1("cast", (node.dtype,), [(node.x, box)])
+def _cast(node: Cast, box: Box) -> BoxPlan:
+    return BoxPlan("cast", (node.dtype,), [(node.x, box)])
 
 
-def _field(node: Field, box: Box) -> Plan1:
-    return Plan1("field", (node.name,), [(node.x, box)])
+def _field(node: Field, box: Box) -> BoxPlan:
+    return BoxPlan("field", (node.name,), [(node.x, box)])
 
 
-def _reduce(node: Reduce, box: Box) -> Plan1:
+def _reduce(node: Reduce, box: Box) -> BoxPlan:
     kept = node.result_dims()
     base = whole_box(node.x)
     needed = tuple(box[kept[d]] if d in kept else interval for d, interval in enumerate(base))
-    return Plan1("reduce", (node.op, node.axes_, node.keepdims, node.params), [(node.x, needed)])
+    return BoxPlan("reduce", (node.op, node.axes_, node.keepdims, node.params), [(node.x, needed)])
 
 
-def _join(node: Join, box: Box) -> Plan1:
+def _join(node: Join, box: Box) -> BoxPlan:
     axis = node.axis
     lo, hi = box[axis]
     pieces: list[Box] = []
@@ -184,7 +184,7 @@ def _join(node: Join, box: Box) -> Plan1:
         pieces.append(_relative(place, box))
         needs.append((layer, _layer_box(node, layer, place, node.starts[i])))
         lo = end
-    return Plan1("join", (axis, node.new, tuple(pieces)), needs)
+    return BoxPlan("join", (axis, node.new, tuple(pieces)), needs)
 
 
 def _layer_box(node: Join, layer: Node, place: Box, start: int) -> Box:
@@ -204,7 +204,7 @@ def _layer_box(node: Join, layer: Node, place: Box, start: int) -> Box:
     return tuple(out)
 
 
-def _overlay(node: Overlay, box: Box) -> Plan1:
+def _overlay(node: Overlay, box: Box) -> BoxPlan:
     pieces: list[Box] = []
     needs: list[tuple[Node, Box]] = []
     visible, holes = node.index.visible(box)
@@ -213,10 +213,10 @@ def _overlay(node: Overlay, box: Box) -> Plan1:
             pieces.append(_relative(part, box))
             needs.append((node.inputs[layer], part))
     args = (node.fill, tuple(pieces), bool(holes))
-    return Plan1("overlay", args, needs)
+    return BoxPlan("overlay", args, needs)
 
 
-def _downsample(node: Downsample, box: Box) -> Plan1:
+def _downsample(node: Downsample, box: Box) -> BoxPlan:
     needed = node.base_box(box)
     args = (
         node.factors,
@@ -224,20 +224,20 @@ def _downsample(node: Downsample, box: Box) -> Plan1:
         tuple(lo for lo, _ in needed),
         tuple(lo for lo, _ in box),
     )
-    return Plan1("downsample", args, [(node.x, needed)])
+    return BoxPlan("downsample", args, [(node.x, needed)])
 
 
-def _reshape(node: Reshape, box: Box) -> Plan1:
+def _reshape(node: Reshape, box: Box) -> BoxPlan:
     """C order makes a box a strided pattern in the flat elements; read the rows it lies in."""
     steps = _c_steps(node.shape)
     shape = _shape(box)
     if 0 in shape:
         empty = tuple((lo, lo) for lo in node.x.domain.inclusive_min)
-        return Plan1("reshape", (shape, steps, 0), [(node.x, empty)])
+        return BoxPlan("reshape", (shape, steps, 0), [(node.x, empty)])
     first = sum(lo * step for (lo, _), step in zip(box, steps, strict=True))
     last = sum((hi - 1) * step for (_, hi), step in zip(box, steps, strict=True))
     needed, start = _rows(node.x, first, last)
-    return Plan1("reshape", (shape, steps, first - start), [(node.x, needed)])
+    return BoxPlan("reshape", (shape, steps, first - start), [(node.x, needed)])
 
 
 def _rows(x: Node, first: int, last: int) -> tuple[Box, int]:
@@ -264,7 +264,7 @@ def _c_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(steps))[: len(shape)] if shape else ()
 
 
-def _call(node: Call, box: Box) -> Plan1:
+def _call(node: Call, box: Box) -> BoxPlan:
     """Whole cells with their halo; the step calls the function cell by cell."""
     cover = node.cover(box)
     needs = [(x, _with_halo(node, x, cover)) for x in node.inputs]
@@ -280,7 +280,7 @@ def _call(node: Call, box: Box) -> Plan1:
         whole_box(node),
         tuple(whole_box(x) for x in node.inputs),
     )
-    return Plan1("call", args, needs)
+    return BoxPlan("call", args, needs)
 
 
 def _with_halo(node: Call, x: Node, cover: Box) -> Box:
@@ -292,12 +292,12 @@ def _with_halo(node: Call, x: Node, cover: Box) -> Box:
     )
 
 
-def _inspect(node: Inspect, box: Box) -> Plan1:
-    return Plan1("inspect", (node.function, box, node.domain.labels), [(node.x, box)])
+def _inspect(node: Inspect, box: Box) -> BoxPlan:
+    return BoxPlan("inspect", (node.function, box, node.domain.labels), [(node.x, box)])
 
 
-def _pass(node: Rechunk | Cache, box: Box) -> Plan1:
-    return Plan1("pass", (), [(node.x, box)])
+def _pass(node: Rechunk | Cache, box: Box) -> BoxPlan:
+    return BoxPlan("pass", (), [(node.x, box)])
 
 
 def _shape(box: Box) -> tuple[int, ...]:
@@ -308,7 +308,7 @@ def _relative(inner: Box, outer: Box) -> Box:
     return tuple((a - lo, b - lo) for (a, b), (lo, _) in zip(inner, outer, strict=True))
 
 
-_DEMANDS: dict[type[Node], Callable[[Any, Box], Plan1]] = {
+_DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
     Constant: _constant,
     Scan: _scan,
     View: _view,

@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 
-from lazytensor.exec.demand import Plan1, demand, demand_shared, whole_box
+from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
 from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
@@ -66,7 +66,7 @@ class Compiled:
             x for x, n in uses.items() if n > 1 and isinstance(x, Scan) and x.source.array is None
         )
 
-    def demand(self, node: Node, box: Box) -> Plan1:
+    def demand(self, node: Node, box: Box) -> BoxPlan:
         """What computing ``box`` of ``node`` takes, given who else needs its inputs."""
         if node.inputs and (node.inputs[0] in self.shared or node.inputs[0] in self.stored):
             return demand_shared(node, box, held=node.inputs[0] in self.stored)
@@ -87,7 +87,7 @@ class _Slot:
 
     __slots__ = ("box", "plan", "slot")
 
-    def __init__(self, box: Box, plan: Plan1) -> None:
+    def __init__(self, box: Box, plan: BoxPlan) -> None:
         self.box = box
         self.plan = plan
         self.slot = -1
@@ -130,7 +130,7 @@ def _slots(compiled: Compiled, node: Node, boxes: list[Box]) -> _Slots:
     stored = compiled.stored
     if node in stored:
         held, whole = _StoredRef(stored[node]), whole_box(node)
-        return {one: _Slot(one, Plan1("stored", (held, _part(one, whole)), [])) for one in boxes}
+        return {one: _Slot(one, BoxPlan("stored", (held, _part(one, whole)), [])) for one in boxes}
     if len(boxes) == 1:
         return {boxes[0]: _Slot(boxes[0], compiled.demand(node, boxes[0]))}
     if isinstance(node, Scan) and node.source.array is not None:

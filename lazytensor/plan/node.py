@@ -129,7 +129,9 @@ class Node(metaclass=_Interned):
     @classmethod
     def _construct(cls: type[_N], fields: tuple[Any, ...]) -> _N:
         node = object.__new__(cls)
-        for write, value in zip(cls._writers, fields, strict=True):
+        if len(fields) != len(cls._writers):
+            raise TypeError(f"{cls.__name__} takes {cls.fields}, not {len(fields)} fields")
+        for write, value in zip(cls._writers, fields):  # noqa: B905 - strict costs a tenth
             write(node, value)
         _write_axes(node, None)
         _write_grid(node, None)
