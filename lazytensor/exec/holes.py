@@ -30,10 +30,10 @@ _FALSE = Constant.of(False, _BOOL)
 
 def check_holes(root: Node, evaluate: Callable[[Node], np.ndarray]) -> None:
     """Raise ``HoleError`` if computing ``root`` would read a position without a layer."""
-    open_overlays = [n for n in walk(root) if isinstance(n, Overlay) and n.fill is None]
-    if not open_overlays or root.size == 0:
-        return
-    if not any(_might_read_hole(root)):
+    open_overlays = [
+        n for n in walk(root) if isinstance(n, Overlay) and n.fill is None and _has_holes(n)
+    ]
+    if not open_overlays or root.size == 0 or not any(_might_read_hole(root)):
         return
     marks = evaluate(hole_plan(root))
     if not marks.any():
@@ -45,6 +45,10 @@ def check_holes(root: Node, evaluate: Callable[[Node], np.ndarray]) -> None:
         f"position {where} of {root!r} is covered by none of the {layers} layers of an overlay; "
         f"pass fill_value=..., or narrow the domain"
     )
+
+
+def _has_holes(overlay: Overlay) -> bool:
+    return bool(overlay.index.visible(whole_box(overlay)).holes)
 
 
 def _might_read_hole(root: Node) -> list[bool]:

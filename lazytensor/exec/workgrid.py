@@ -122,12 +122,13 @@ def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
     if node.size == 0:
         return WorkGrid([_Cut(n, 1) for n in node.shape], origin)
     whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
-    total = cost(whole.box(0))
+    total = _total(node, cost)
     target = min(most, TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
     if total <= target:
         return whole
     grid = node.grid
     sizes = [n if _cuttable(c) else _period(c) for n, c in zip(node.shape, grid, strict=True)]
+    _trim(sizes, node, target)
 
     def make() -> WorkGrid:
         cuts = [_cut(n, c, s) for n, c, s in zip(node.shape, grid, sizes, strict=True)]
@@ -135,9 +136,41 @@ def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
 
     if cost(make().largest()) > target:
         sizes = [n if _cuttable(c) else 1 for n, c in zip(node.shape, grid, strict=True)]
+        _trim(sizes, node, target)
     _shrink(sizes, grid, lambda: cost(make().largest()), target)
     _grow(sizes, grid, lambda: cost(make().largest()), target)
     return make()
+
+
+def _total(node: Node, cost: Cost) -> int:
+    """Bytes that computing all of ``node`` moves; of a large one extrapolated from its middle.
+
+    Working out a whole mosaic of ten thousand tiles only to learn that it is large would take
+    longer than computing a good part of it.
+    """
+    extents = list(node.shape)
+    for d, n in enumerate(extents):
+        nbytes = math.prod(extents) * node.dtype.itemsize
+        extents[d] = max(1, -(-n * TARGET // max(TARGET, nbytes)))
+    middle = tuple(
+        (lo + (n - extent) // 2, lo + (n - extent) // 2 + extent)
+        for lo, n, extent in zip(node.domain.inclusive_min, node.shape, extents, strict=True)
+    )
+    return cost(middle) * node.size // math.prod(extents)
+
+
+def _trim(sizes: list[int], node: Node, target: int) -> None:
+    """Cut free dims, outermost first, until a block of the result alone is small enough."""
+    extents = [
+        size if cells is None or cells.free else size * cells.nominal
+        for size, cells in zip(sizes, node.grid, strict=True)
+    ]
+    for d, cells in enumerate(node.grid):
+        nbytes = math.prod(extents) * node.dtype.itemsize
+        if nbytes <= target:
+            return
+        if _cuttable(cells):
+            sizes[d] = extents[d] = max(1, extents[d] * target // nbytes)
 
 
 def _cuttable(cells: DimGrid | None) -> bool:

@@ -325,7 +325,10 @@ def test_estimates_count_what_is_read(pair: Pair, engine: str, flags: lt.QueryOp
     estimate = x.estimate(optimizations=flags)
     assert not any(source.boxes for source in stored)
     x.collect(engine=ENGINES[engine], optimizations=flags)
-    assert estimate.chunks_read == sum(len(source.cells_read()) for source in stored)
+    read = sum(len(source.cells_read()) for source in stored)
+    # An estimate is for the engine's own tasks. Cut finer, a gather that cannot move down reads the
+    # hull of what each task wants, which is less than the hull of all.
+    assert estimate.chunks_read == read if engine == "local" else estimate.chunks_read >= read
 
 
 def test_two_reductions_of_one_source_read_it_once() -> None:
