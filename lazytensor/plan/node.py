@@ -204,10 +204,15 @@ class Node(metaclass=_Interned):
         return self.size * self.dtype.itemsize
 
     @property
+    def models(self) -> tuple[Node, ...]:
+        """The inputs that axes and grid follow from: all of them, unless a kind says otherwise."""
+        return self.inputs
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """World meaning of every dimension."""
         if self._axes is None:
-            for node in walk(self, lambda n: n._axes is None):
+            for node in walk(self, lambda n: n._axes is None, _models):
                 _write_axes(node, node._derive_axes())
         return cast("tuple[Axis, ...]", self._axes)
 
@@ -215,7 +220,7 @@ class Node(metaclass=_Interned):
     def grid(self) -> tuple[DimGrid | None, ...]:
         """Read cells of every dimension, None where there is no grid."""
         if self._grid is None:
-            for node in walk(self, lambda n: n._grid is None):
+            for node in walk(self, lambda n: n._grid is None, _models):
                 _write_grid(node, node._derive_grid())
         return cast("tuple[DimGrid | None, ...]", self._grid)
 
@@ -271,21 +276,34 @@ def _unflatten(value: Any, built: list[Node]) -> Any:
     return value
 
 
-def walk(root: Node, wanted: Any = None) -> Iterator[Node]:
+def _inputs(node: Node) -> tuple[Node, ...]:
+    return node.inputs
+
+
+def _models(node: Node) -> tuple[Node, ...]:
+    return node.models
+
+
+def walk(
+    root: Node,
+    wanted: Callable[[Node], bool] | None = None,
+    below: Callable[[Node], tuple[Node, ...]] = _inputs,
+) -> Iterator[Node]:
     """Every node below and including ``root`` once, inputs before consumers, without recursion.
 
-    With ``wanted``, nodes for which it is false are neither yielded nor looked below.
+    With ``wanted``, nodes for which it is false are neither yielded nor looked below. ``below``
+    says which nodes are looked at from a node.
     """
     if wanted is not None and not wanted(root):
         return
     seen: set[Node] = {root}
-    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(root.inputs))]
+    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(below(root)))]
     while stack:
         node, rest = stack[-1]
         for child in rest:
             if child not in seen and (wanted is None or wanted(child)):
                 seen.add(child)
-                stack.append((child, iter(child.inputs)))
+                stack.append((child, iter(below(child))))
                 break
         else:
             stack.pop()

@@ -176,6 +176,11 @@ class Overlay(Node):
         return Overlay(inputs, self.window, self.fill)
 
     @property
+    def models(self) -> tuple[Node, ...]:
+        """The bottom layer: a mosaic of thousands prints as quickly as one tile."""
+        return self.inputs[:1]
+
+    @property
     def index(self) -> IntervalIndex:
         """Which layers meet a window, and which of them are on top there."""
         if self._index is None:
