@@ -32,6 +32,9 @@ _ENOUGH_TASKS = 16
 
 _MANY_EDGES = 1 << 16
 
+_WORTHWHILE = 0.75
+"""What a block of half the extent (or less) may cost of the one before, to be worth the cut."""
+
 
 class _Cut:
     """Blocks along one dim: of one ``size`` after a shorter ``lead``, or between ``edges``."""
@@ -137,7 +140,7 @@ def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
     if cost(make().largest()) > target:
         sizes = [n if _cuttable(c) else 1 for n, c in zip(node.shape, grid, strict=True)]
         _trim(sizes, node, target)
-    _shrink(sizes, grid, lambda: cost(make().largest()), target)
+    _shrink(sizes, grid, lambda: cost(make().largest()), target, most)
     _grow(sizes, grid, lambda: cost(make().largest()), target)
     return make()
 
@@ -178,17 +181,30 @@ def _cuttable(cells: DimGrid | None) -> bool:
 
 
 def _shrink(
-    sizes: list[int], grid: tuple[DimGrid | None, ...], cost: Callable[[], int], target: int
+    sizes: list[int],
+    grid: tuple[DimGrid | None, ...],
+    cost: Callable[[], int],
+    target: int,
+    most: int,
 ) -> None:
-    """Halve free dims, outermost first, until a block is small enough."""
+    """Halve free dims, outermost first, until a block is small enough.
+
+    A dim that does not make blocks cheaper is left alone unless they exceed ``most``: each block
+    of a gather in random order needs nearly all of the input, however few elements it has, and a
+    finer cut would only read that over and over.
+    """
+    moved = cost()
     for d, cells in enumerate(grid):
         if not _cuttable(cells):
             continue
-        while sizes[d] > 1:
-            moved = cost()
-            if moved <= target:
-                return
-            sizes[d] = max(1, min(-(-sizes[d] // 2), -(-sizes[d] * target // moved)))
+        while sizes[d] > 1 and moved > target:
+            before = sizes[d]
+            sizes[d] = max(1, min(-(-before // 2), -(-before * target // moved)))
+            now = cost()
+            if moved <= most and now > _WORTHWHILE * moved:
+                sizes[d] = before
+                break
+            moved = now
 
 
 def _grow(

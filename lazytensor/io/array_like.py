@@ -8,7 +8,7 @@ are called concurrently, anything else one box at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,7 +19,7 @@ from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.virtual import reader_error
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, MadeSource
 from lazytensor.plan.spec import make_spec
 
 __all__ = ["ArrayLikeSource"]
@@ -27,7 +27,7 @@ __all__ = ["ArrayLikeSource"]
 _THREAD_SAFE = frozenset({"dask", "h5py", "numpy", "tensorstore", "xarray", "zarr"})
 
 
-class ArrayLikeSource:
+class ArrayLikeSource(MadeSource):
     """An array of another library, read box by box.
 
     ``obj``: has ``shape``, ``dtype`` and takes a tuple of slices. ``chunks``: cells, by default
@@ -82,21 +82,6 @@ class ArrayLikeSource:
         kind = type(self._object)
         return f"{kind.__module__}.{kind.__qualname__}"
 
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """``{}``: attributes stay with the array itself."""
-        return {}
-
-    @property
-    def storage(self) -> Storage | None:
-        """None: only the array knows."""
-        return None
-
-    @property
-    def array(self) -> np.ndarray | None:
-        """None: what is in memory is nobody's business but the array's."""
-        return None
-
     def read_into(self, box: Box, out: np.ndarray) -> None:
         """Index the array by the box; its exception is wrapped in a ``SourceError``."""
         key = tuple(slice(lo, hi) for lo, hi in box)
@@ -113,13 +98,6 @@ class ArrayLikeSource:
                 f"{self.label} gave an array of shape {block.shape} for {key}, expected {out.shape}"
             )
         np.copyto(out, block, casting="equiv")
-
-    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
-        """Unknown."""
-        return UnitSize(len(cells), 0, 0)
-
-    def check(self) -> None:
-        """The array itself is asked on every read."""
 
     def to_json(self) -> dict[str, Any]:
         """``SerializationError``: an open array is not data."""

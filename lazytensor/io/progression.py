@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import SerializationError
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, MadeSource
 from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["ProgressionSource", "from_json"]
 
 
-class ProgressionSource:
+class ProgressionSource(MadeSource):
     """``first + step * p`` for positions ``p`` in ``[0, size)``, in a dtype.
 
     >>> source = ProgressionSource(np.int64(5), np.int64(2), 10**12)
@@ -45,21 +45,6 @@ class ProgressionSource:
         """``"arange(...)"``."""
         return f"arange({self._first}, step={self._step})"
 
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """Nothing is stored."""
-        return {}
-
-    @property
-    def storage(self) -> Storage | None:
-        """None: not a file."""
-        return None
-
-    @property
-    def array(self) -> np.ndarray | None:
-        """None: nothing is in memory."""
-        return None
-
     def read_into(self, box: Box, out: np.ndarray) -> None:
         """Work out the values of the box."""
         ((lo, hi),) = box
@@ -68,13 +53,6 @@ class ProgressionSource:
             values *= self._step
             values += self._first
         out[...] = values
-
-    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
-        """Nothing is stored."""
-        return UnitSize(len(cells), 0, 0)
-
-    def check(self) -> None:
-        """Nothing can change."""
 
     def to_json(self) -> dict[str, Any]:
         """First value, step and size; values as the hexadecimal digits of their bytes."""

@@ -8,7 +8,7 @@ in coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise, product
 from typing import Any
@@ -19,7 +19,7 @@ from lazytensor.errors import SerializationError, SourceError
 from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
-from lazytensor.plan.source import Box, Storage, UnitSize, window
+from lazytensor.plan.source import Box, MadeSource, window
 from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["ReaderRuntimeError", "VirtualSource", "function_name", "reader_error"]
@@ -47,7 +47,7 @@ def reader_error(what: str, domain: IndexDomain, error: Exception) -> SourceErro
     return kind(f"{what} failed for {domain}: {type(error).__name__}: {error}")
 
 
-class VirtualSource:
+class VirtualSource(MadeSource):
     """A tensor whose boxes are filled by ``read(domain, out)``.
 
     Arguments as ``lt.virtual_chunked``. Raises ``ShapeError``, ``DTypeError`` and
@@ -101,21 +101,6 @@ class VirtualSource:
         """``"virtual <function>"``."""
         return f"virtual {function_name(self._read)}"
 
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """Nothing is stored."""
-        return {}
-
-    @property
-    def storage(self) -> Storage | None:
-        """None: not a file."""
-        return None
-
-    @property
-    def array(self) -> np.ndarray | None:
-        """None: nothing is in memory."""
-        return None
-
     def read_into(self, box: Box, out: np.ndarray) -> None:
         """Let the function fill ``out``, one call for each cell that the box meets.
 
@@ -144,13 +129,6 @@ class VirtualSource:
             )
         if not whole:
             out[...] = target
-
-    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
-        """Nothing is stored."""
-        return UnitSize(len(cells), 0, 0)
-
-    def check(self) -> None:
-        """There is no metadata that could change."""
 
     def to_json(self) -> dict[str, Any]:
         """``SerializationError``: a function is not data."""

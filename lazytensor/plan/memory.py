@@ -7,7 +7,7 @@ what is read.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ import numpy as np
 from lazytensor.errors import DTypeError, SerializationError
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.nodes import Scan
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, MadeSource
 from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["MemorySource", "array_node"]
 
 
-class MemorySource:
+class MemorySource(MadeSource):
     """A NumPy array as a source; ``firm=False`` makes its bounds implicit (no opinion)."""
 
     __slots__ = ("array", "cut", "firm", "key", "spec")
@@ -58,16 +58,6 @@ class MemorySource:
         return "array"
 
     @property
-    def attrs(self) -> Mapping[str, Any]:
-        """Nothing is stored with an array in memory."""
-        return {}
-
-    @property
-    def storage(self) -> Storage | None:
-        """None: not a file."""
-        return None
-
-    @property
     def levels(self) -> tuple[Any, ...]:
         """No pyramid."""
         return ()
@@ -76,13 +66,6 @@ class MemorySource:
         """Copy the box out of the array."""
         assert self.array is not None
         out[...] = self.array[tuple(slice(lo, hi) for lo, hi in box)]
-
-    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
-        """Nothing is stored."""
-        return UnitSize(len(cells), 0, 0)
-
-    def check(self) -> None:
-        """An array in memory has no metadata that could change."""
 
     def to_json(self) -> dict[str, Any]:
         """Refused here: the serialiser writes arrays itself, within its size limit."""

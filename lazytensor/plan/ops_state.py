@@ -245,12 +245,13 @@ def _std_finish(state: State, dtype: np.dtype, _count: int, params: Params) -> n
 def _extreme(ufunc: np.ufunc, negative_if: np.ufunc) -> Algebra:
     """``negative_if`` joins sign bits: whether a zero is negative if any is, or if all are."""
 
-    def partial(block: np.ndarray, axes: Axes, dtype: np.dtype, _place: Place) -> State:
-        extreme = ufunc.reduce(_widened(block), axis=axes, keepdims=True)
+    def partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
+        values = _widened(block)
+        extreme = ufunc.reduce(values, axis=axes, keepdims=True)
         zero = extreme == 0
-        if block.dtype.kind == "f" and zero.any():
-            negative = negative_if.reduce(np.signbit(block), axis=axes, keepdims=True)
-            extreme = np.where(zero, _signed_zero(negative, dtype), extreme)
+        if values.dtype.kind == "f" and zero.any():
+            negative = negative_if.reduce(np.signbit(values), axis=axes, keepdims=True)
+            extreme = np.where(zero, _signed_zero(negative, values.dtype), extreme)
         return (extreme,)
 
     def merge(a: State, b: State) -> State:

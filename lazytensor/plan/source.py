@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
-__all__ = ["Box", "Source", "Storage", "UnitSize", "window"]
+__all__ = ["Box", "MadeSource", "Source", "Storage", "UnitSize", "window"]
 
 Box = tuple[tuple[int, int], ...]
 """Half-open interval ``(lo, hi)`` per dimension, in the coordinates of the source's domain."""
@@ -103,6 +103,34 @@ class Source(Protocol):
     def to_json(self) -> dict[str, Any]:
         """``{"format": driver name, ...}`` to reopen it; ``SerializationError`` if impossible."""
         ...
+
+
+class MadeSource:
+    """Base of sources that no file stands behind: nothing is stored, and nothing can change."""
+
+    __slots__ = ()
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Nothing is stored."""
+        return {}
+
+    @property
+    def storage(self) -> Storage | None:
+        """None: not a file."""
+        return None
+
+    @property
+    def array(self) -> np.ndarray | None:
+        """None: nothing is in memory."""
+        return None
+
+    def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
+        """Nothing is stored."""
+        return UnitSize(len(cells), 0, 0)
+
+    def check(self) -> None:
+        """There is no metadata that could change."""
 
 
 class Storage(Protocol):
