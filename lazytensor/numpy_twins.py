@@ -3,18 +3,33 @@
 Ufuncs and the functions of the operation table are known to that table; what is left (stacking,
 padding, moving dims, ...) is written down here, each with NumPy's own signature. NumPy asks a
 tensor's class, which cannot know the functions built upon it: so they are entered into this table
-when ``lazytensor.functions`` is imported. A NumPy function that is not here works on values.
+by ``lazytensor.numpy_functions``, which is resolved by name when NumPy first asks, as drivers are
+when a source is first opened. A NumPy function that is not here works on values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-__all__ = ["TWINS", "replace_tensors"]
+__all__ = ["TWINS", "replace_tensors", "twin_of"]
+
+_TABLE = "lazytensor.numpy_functions"
 
 TWINS: dict[Callable[..., Any], Callable[..., Any]] = {}
 """NumPy function to the function that does the same lazily, called with NumPy's arguments."""
+
+
+def twin_of(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The lazy function that NumPy's stands for, if there is one.
+
+    >>> twin_of(np.stack) is not None, twin_of(np.linalg.inv)
+    (True, None)
+    """
+    if not TWINS:
+        import_module(_TABLE)
+    return TWINS.get(function)
 
 
 def replace_tensors(value: Any, values_of: Callable[[Any], Any]) -> Any:

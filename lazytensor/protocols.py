@@ -18,7 +18,7 @@ from lazytensor import build
 from lazytensor._operators import Operators
 from lazytensor.collecting import collect_implicitly, scalar
 from lazytensor.handoff import dlpack_capsule
-from lazytensor.numpy_twins import TWINS, replace_tensors
+from lazytensor.numpy_twins import replace_tensors, twin_of
 from lazytensor.plan.ops import ELEMENTWISE, FUNCTIONS, REDUCTIONS, UFUNCS, Reduction
 
 __all__ = ["Protocols"]
@@ -147,7 +147,7 @@ class Protocols(Operators):
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
         """NumPy functions on tensors: lazy where there is a twin, else on values."""
-        twin = TWINS.get(func)
+        twin = twin_of(func)
         if twin is not None:
             return twin(*args, **kwargs)
         name = FUNCTIONS.get(func)

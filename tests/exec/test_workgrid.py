@@ -145,3 +145,21 @@ def test_the_largest_block_is_the_largest(lead: int) -> None:
     grid = choose_grid_at(x, 8)
     sizes = [moved(grid.box(i)) for i in range(grid.count)]
     assert moved(grid.largest()) == max(sizes)
+
+
+def test_a_random_gather_is_not_cut_into_crumbs() -> None:
+    """However few elements a block has, it needs nearly all of the input: cutting saves nothing."""
+    values = np.arange(1 << 19)
+    order = np.random.default_rng(0).permutation(values.size)
+    lt.metrics(reset=True)
+    got = lt.asarray(values)[order].collect()
+    np.testing.assert_array_equal(got, values[order])
+    assert lt.metrics()["tasks"] <= 16
+
+
+def test_a_gather_that_exceeds_the_limit_is_cut_all_the_same() -> None:
+    image = lt.downsample(lt.asarray(np.arange(1 << 20).reshape(1024, 1024)), (2, 2), "max")
+    rows = np.random.default_rng(0).integers(0, 512, 4000)
+    taken = image[rows]
+    got = taken.collect(engine=lt.LocalEngine(threads=1, max_memory="16MiB"))
+    np.testing.assert_array_equal(got, image.collect()[rows])

@@ -328,12 +328,20 @@ def test_first_of_equals_wins_whatever_the_order_of_blocks() -> None:
     assert row.finish(reduce(row.merge, parts), dtype=nans.dtype, count=4).item() == 1
 
 
-def test_zeros_of_both_signs() -> None:
-    x = np.array([0.0, -0.0, 0.0])
+@pytest.mark.parametrize("dtype", ["f8", "f2", ml_dtypes.bfloat16])
+def test_zeros_of_both_signs(dtype: Any) -> None:
+    x = np.array([0.0, -0.0, 0.0], dtype)
     for row, sign in ((REDUCTIONS["min"], True), (REDUCTIONS["max"], False)):
         assert np.signbit(row.whole(x, (0,))) == sign
         states = [row.partial(x[i : i + 1], (0,)) for i in range(3)]
         assert np.signbit(row.finish(reduce(row.merge, states), dtype=x.dtype, count=3))[0] == sign
+
+
+def test_zeros_of_both_signs_in_a_long_block() -> None:
+    """Vector lanes of NumPy meet them in an order of their own."""
+    x = np.array([-0.0] * 40 + [0.0] * 3 + [-0.0], ml_dtypes.bfloat16)
+    assert not np.signbit(REDUCTIONS["max"].whole(x, (0,)))
+    assert np.signbit(REDUCTIONS["min"].whole(x[::-1], (0,)))
 
 
 @pytest.mark.parametrize("name", NAMES)
