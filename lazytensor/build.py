@@ -192,8 +192,11 @@ def elementwise(name: str, *operands: Operand) -> Node:
 
 
 def _constant(row: Op, position: int, value: complex, loop: Loop) -> Constant:
-    """Constant node of a Python scalar. Zeros and NaN are not kept: -0.0 == 0.0, NaN != NaN."""
-    if not value or value != value:
+    """Constant node of a Python scalar.
+
+    Zeros, NaN and complex numbers are not kept: -0.0 == 0.0 (in one part of two, too), NaN != NaN.
+    """
+    if not value or value != value or isinstance(value, complex):
         return _constant_node(row.scalar(position, value, loop))
     # Loops are kept by their row, so their identity says which one it is.
     key = (row, position, id(loop), type(value), value)

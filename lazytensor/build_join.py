@@ -100,7 +100,10 @@ def _as_layer(node: Node, at: int, index: int, label: str) -> Node:
 
 
 def constant_bytes(value: Any, dtype: np.dtype) -> bytes:
-    """The bytes of a scalar in ``dtype``; ``DTypeError`` where an integer dtype cannot hold it.
+    """The bytes of a scalar in ``dtype``.
+
+    Raises ``DTypeError`` where an integer dtype cannot hold it, and for ``StringDType``, whose
+    scalars are references to text elsewhere and not bytes.
 
     >>> constant_bytes(3, np.dtype("<u2"))
     b'\\x03\\x00'
@@ -108,6 +111,10 @@ def constant_bytes(value: Any, dtype: np.dtype) -> bytes:
     given = np.asarray(value)
     if given.ndim:
         raise ShapeError(f"fill_value must be a scalar, not of shape {given.shape}")
+    if dtype.hasobject:
+        raise DTypeError(
+            f"no fill value for {dtype}: its text has no fixed size; cast to a fixed-width string"
+        )
     fits = given.dtype.kind != "c" or dtype.kind == "c"
     try:
         with np.errstate(all="ignore"):

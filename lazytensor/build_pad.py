@@ -16,11 +16,12 @@ import numpy as np
 
 from lazytensor.build_join import overlay
 from lazytensor.build_views import view_maps
-from lazytensor.errors import ShapeError
+from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.per_dim import by_dim
 from lazytensor.plan.align import describe_shape
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import OutputIndexMap
+from lazytensor.plan.index_interval import check_interval
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Constant
 from lazytensor.plan.nodes_join import Overlay
@@ -38,6 +39,9 @@ def pad(node: Node, pad_width: Any, mode: str, constant_values: Any) -> Node:
     if mode not in MODES:
         raise ValueError(f"pad: mode {mode!r} is not one of {', '.join(MODES)}")
     widths = _widths(node, pad_width)
+    for d, (before, after) in enumerate(widths):
+        lo, hi = node.domain.inclusive_min[d], node.domain.exclusive_max[d]
+        check_interval(lo - before, hi + after)
     if mode == "constant":
         return _pad_constant(node, widths, constant_values)
     for d, (before, after) in enumerate(widths):
@@ -73,13 +77,20 @@ def _widths(node: Node, pad_width: Any) -> Widths:
 
 
 def _pad_constant(node: Node, widths: Widths, constant_values: Any) -> Node:
-    values = _pairs(node, constant_values, 0, "constant_values")
-    with np.errstate(all="ignore"):
-        fills = values.astype(node.dtype)
     if not any(before or after for before, after in widths):
         return node
-    if len({fill.tobytes() for fill in fills.flat}) == 1:
-        return Overlay.of((node,), _grown(node, dict(enumerate(widths))), fills.flat[0].tobytes())
+    if node.dtype.hasobject:
+        raise DTypeError(
+            f"pad: no constant border for {node.dtype}: its text has no fixed size; "
+            f"cast to a fixed-width string, or use another mode"
+        )
+    values = _pairs(node, constant_values, 0, "constant_values")
+    with np.errstate(all="ignore"):
+        given = values.astype(node.dtype)
+    # Taken from the array: string scalars forget the width of their dtype.
+    fills = [[given[d, i : i + 1].tobytes() for i in range(2)] for d in range(node.ndim)]
+    if len({fill for pair in fills for fill in pair}) == 1:
+        return Overlay.of((node,), _grown(node, dict(enumerate(widths))), fills[0][0])
     for d, (before, after) in enumerate(widths):
         if before or after:
             node = _pad_dim_constant(node, d, before, after, fills[d])
@@ -95,14 +106,14 @@ def _grown(node: Node, widths: dict[int, tuple[int, int]]) -> IndexDomain:
     )
 
 
-def _pad_dim_constant(node: Node, d: int, before: int, after: int, fills: np.ndarray) -> Node:
+def _pad_dim_constant(node: Node, d: int, before: int, after: int, fills: list[bytes]) -> Node:
     """One dim, whose two borders have different values."""
     window = _grown(node, {d: (before, after)})
     lo, hi = node.domain.inclusive_min[d], node.domain.exclusive_max[d]
     layers = [node]
     for start, stop, fill in ((lo - before, lo, fills[0]), (hi, hi + after, fills[1])):
         if stop > start:
-            constant = Constant(node.dtype, fill.tobytes())
+            constant = Constant(node.dtype, fill)
             layers.append(view_maps(constant, _with_interval(window, d, start, stop), ()))
     return Overlay.of(tuple(layers), window, None)
 

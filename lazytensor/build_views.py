@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from lazytensor.plan.align import alignment, describe_shape, merge_domains
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.downsampling import check_factors, check_method
 from lazytensor.plan.index import IndexTransform, OutputIndexMap
+from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Rechunk, Reshape, Scan, View
 from lazytensor.plan.nodes_block import Downsample
@@ -73,6 +75,7 @@ def view_maps(node: Node, domain: IndexDomain, maps: Iterable[OutputIndexMap]) -
 
 
 _dtypes: dict[Any, np.dtype] = {}
+_DTYPES_KEPT = 256  # names and types that are looked up again and again are few
 
 
 def as_dtype(dtype: Any) -> np.dtype:
@@ -87,10 +90,9 @@ def as_dtype(dtype: Any) -> np.dtype:
         return _dtypes[dtype]
     except (KeyError, TypeError):
         found = _find_dtype(dtype)
-    try:
-        _dtypes[dtype] = found
-    except TypeError:
-        return found
+    if len(_dtypes) < _DTYPES_KEPT:
+        with suppress(TypeError):  # lists of fields are not hashable
+            _dtypes[dtype] = found
     return found
 
 
@@ -218,13 +220,16 @@ def _cell(size: Any, extent: int, current: int) -> int:
 
 
 def shape_of(shape: Any) -> tuple[int, ...]:
-    """A shape argument (a number or a sequence) as a tuple of Python ints."""
+    """A shape argument (a number or a sequence) as a tuple of Python ints.
+
+    Raises ``ShapeError`` for what is none, or an extent beyond 2**62-1.
+    """
     try:
-        return (operator.index(shape),)
+        return (check_extent(operator.index(shape)),)
     except TypeError:
         pass
     try:
-        return tuple(operator.index(n) for n in shape)
+        return tuple(check_extent(operator.index(n)) for n in shape)
     except TypeError:
         raise ShapeError(f"a shape is a sequence of integers, not {shape!r}") from None
 

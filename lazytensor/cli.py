@@ -8,6 +8,7 @@ exit code 2 and one line on standard error; a traceback is a bug.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from lazytensor import __version__
 from lazytensor.errors import LazyTensorError
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["info", "no/such/array.zarr"])
     2
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Plans are drawn with "└─" and "≤", which not every terminal or redirected file can hold.
+        sys.stdout.reconfigure(errors="replace")
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -41,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing may be written when Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (LazyTensorError, OSError) as error:
-        # Where operands were built helps in a program, not on a command line.
+    except (LazyTensorError, OSError, ImportError) as error:
+        # ImportError: the optional package that a URL needs. Where operands were built helps in a
+        # program, not on a command line.
         lines = [line for line in str(error).splitlines() if "  built at " not in line]
         message = " ".join(" ".join(lines).split()) or type(error).__name__
         print(f"lazytensor {arguments.command}: error: {message}", file=sys.stderr)
@@ -58,6 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lazytensor", description="Lazy tensors over stored arrays.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     info = commands.add_parser("info", help="shape, axes, chunks, codecs and pyramid of an array")

@@ -17,6 +17,7 @@ from lazytensor.callsite import about
 from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.handoff import check_host_device
 from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Constant, Scan
@@ -176,7 +177,8 @@ def arange(
 ) -> LazyTensor:
     """Evenly spaced values in ``[start, stop)``; with one argument in ``[0, start)``.
 
-    As ``numpy.arange``. Long progressions of numbers are not stored. Array API standard 2025.12,
+    As ``numpy.arange``. Long progressions of numbers are not stored. Raises ``DTypeError`` where a
+    long one would leave the default integer. Array API standard 2025.12,
     creation functions, ``arange``.
 
     >>> lt.arange(2, 8, 3).collect()
@@ -193,12 +195,22 @@ def arange(
     size = _progression_size(start, stop, step)
     if size <= _STORED_PROGRESSION:
         return _wrap(_memory(np.arange(start, stop, step, dtype=to)))
+    check_extent(size)
     head = np.arange(start, start + 2 * step, step, dtype=to)[:2]
+    if to is None and head.dtype.kind in "iu":
+        _check_fits(int(start) + int(step) * (size - 1), head.dtype)
     if head.dtype.kind not in "iuf" or head.dtype.itemsize < 4:
         return _wrap(_memory(np.arange(start, stop, step, dtype=to)))
     from lazytensor.io.progression import ProgressionSource
 
     return _wrap(Scan(ProgressionSource(head[0], np.diff(head)[0], size)))
+
+
+def _check_fits(last: int, dtype: np.dtype) -> None:
+    """An arange in the default integer must not wrap on its way."""
+    limits = np.iinfo(dtype)
+    if not limits.min <= last <= limits.max:
+        raise DTypeError(f"arange: the last value {last} does not fit {dtype}; pass dtype=")
 
 
 def _progression_size(start: Any, stop: Any, step: Any) -> int:

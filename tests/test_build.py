@@ -208,3 +208,11 @@ def test_domains_and_names_meet() -> None:
     node = build.elementwise("add", X, np.arange(3))
     assert isinstance(node, Elementwise)
     assert node.domain.labels == ("y", "x") and node.shape == (2, 3)
+
+
+@pytest.mark.parametrize("imag", [0.0, -0.0])
+def test_complex_scalars_keep_the_sign_of_a_zero_part(imag: float) -> None:
+    """They are equal, so one must not be taken for the other."""
+    values = np.array([complex(5, -0.0)])
+    added = interpret(build.elementwise("add", values, complex(1, imag)))
+    np.testing.assert_array_equal(np.signbit(added.imag), np.signbit([imag]))

@@ -278,3 +278,38 @@ def test_module_is_the_command(sample: Path) -> None:
         timeout=60,
     )
     assert json.loads(done.stdout)["shape"] == [2, 8, 64, 80]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_plans_are_printed_in_any_encoding(sample: Path, encoding: str) -> None:
+    """Such as a redirected file has on Windows: what it cannot hold is ``?``, and nothing fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lazytensor", "explain", str(sample), "--downsample", "y=2"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == b""
+    assert "?? scan zarr" in done.stdout.decode(encoding)
+
+
+def test_a_url_whose_file_system_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str, **options: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    assert "lazytensor-engine[s3]" in refused(capsys, "info", "s3://bucket/x.zarr")
+
+
+def test_an_unknown_scheme_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Protocol not known: absurd" in refused(capsys, "info", "absurd://bucket/x.zarr")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"lazytensor {lt.__version__}\n"

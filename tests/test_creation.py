@@ -191,3 +191,31 @@ class TestAsarray:
         assert lt.from_dlpack(a).collect()[0] == 7 and snapshot.collect()[0] == 0
         x = lt.arange(3)
         assert lt.from_dlpack(x)._node is x._node
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: lt.zeros(2**62),
+        lambda: lt.arange(2**62),
+        lambda: lt.concat([lt.zeros(2**61)] * 2),
+        lambda: lt.broadcast_to(lt.asarray(1), (2**62,)),
+        lambda: lt.reshape(lt.zeros((2**40, 2**40)), (-1,)),
+        lambda: lt.tile(lt.zeros(2**60), 4),
+        lambda: lt.pad(lt.zeros(3), 2**62),
+        lambda: lt.pad(lt.zeros(3), 2**62, "edge"),
+    ],
+)
+def test_no_dimension_leaves_the_finite_indices(make: Any) -> None:
+    with pytest.raises(lt.ShapeError, match=r"2\*\*62"):
+        make()
+
+
+def test_the_longest_dimension_is_readable_at_its_end() -> None:
+    assert lt.ones(2**62 - 1)[-2:].collect().tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_long_arange_does_not_wrap(sign: int) -> None:
+    with pytest.raises(lt.DTypeError, match="does not fit int64"):
+        lt.arange(0, sign * 10**20, sign * 1000)

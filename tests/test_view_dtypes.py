@@ -100,3 +100,29 @@ def test_a_cast_of_complex_numbers_takes_the_real_part_without_a_warning(
 def test_no_real_tensor_holds_a_complex_fill_value(dtype: str) -> None:
     with pytest.raises(lt.DTypeError, match="fill_value 1j is no"):
         lt.overlay([lt.zeros(2, dtype=dtype)], fill_value=1j)
+
+
+@pytest.mark.parametrize(
+    ("values", "fill"),
+    [
+        (np.array(["a", "bb"]), "x"),
+        (np.array(["a", "bb"]), ("xyz", "")),
+        (np.array([b"a", b"bb"]), (b"x", b"yz")),
+        (np.array(["a", "bb"]), 0),
+    ],
+)
+def test_pad_of_fixed_width_strings(values: np.ndarray, fill: Any) -> None:
+    """Their scalars forget the width of the dtype, and with it bytes."""
+    got = lt.pad(lt.asarray(values), (1, 2), constant_values=fill).collect()
+    np.testing.assert_array_equal(got, np.pad(values, (1, 2), constant_values=fill))
+
+
+def test_text_without_a_width_has_no_fill_value() -> None:
+    """Its scalars are references to text elsewhere, which no constant can keep."""
+    text = lt.asarray(np.array(["a", "b" * 40], np.dtypes.StringDType()))
+    with pytest.raises(lt.DTypeError, match="no constant border"):
+        lt.pad(text, 1)
+    with pytest.raises(lt.DTypeError, match="no fill value"):
+        lt.overlay([text], fill_value="c")
+    edged = lt.pad(text, 1, "edge").collect()
+    assert edged.tolist() == ["a", "a", "b" * 40, "b" * 40]

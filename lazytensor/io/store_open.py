@@ -7,10 +7,11 @@ are recognised by their attributes, so that zarr is never imported for it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lazytensor.errors import FormatError, SourceNotFoundError
+from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Store, join_key
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
@@ -21,6 +22,9 @@ __all__ = ["make_store", "resolve_store"]
 
 _LOCAL_SCHEMES = ("file", "local")
 _ZIP_MAGIC = b"PK"
+_DRIVE = re.compile(r"/[A-Za-z]:(?=[/\\]|$)")
+# Which extra of this distribution brings the file system of a URL scheme.
+_EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http", "gs": "gs", "gcs": "gs"}
 
 
 def make_store(
@@ -37,7 +41,8 @@ def make_store(
     such object".
 
     Raises ``SourceNotFoundError`` when there is nothing at a local path, ``FormatError`` when it
-    is a file of another kind, ``TypeError`` for anything else.
+    is a file of another kind, ``SourceError`` for a URL that fsspec does not know, ``ImportError``
+    naming what to install for one whose file system is missing, ``TypeError`` for anything else.
 
     >>> make_store({"zarr.json": b"{}"})
     DictStore('memory')
@@ -88,10 +93,15 @@ def _from_text(store: Any, options: dict[str, Any], missing: tuple[int, ...]) ->
         text = os.fsdecode(text)
     scheme, mark, rest = text.partition("://")
     if mark and scheme in _LOCAL_SCHEMES:
-        return _local(rest)
+        return _local(_without_drive_slash(rest) if os.name == "nt" else rest)
     if mark or "::" in text:
         return _remote(text, options, missing)
     return _local(text)
+
+
+def _without_drive_slash(path: str) -> str:
+    """The path of a ``file:///C:/...`` URL as Windows has it: ``C:/...``."""
+    return path[1:] if _DRIVE.match(path) else path
 
 
 def _local(path: str) -> Store:
@@ -122,7 +132,11 @@ def _remote(url: str, options: dict[str, Any], missing: tuple[int, ...]) -> Stor
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"there is nothing at {url!r}: {error}") from error
     except ValueError as error:
-        raise FormatError(f"{url!r}: {error}") from error
+        raise SourceError(f"{url!r}: {error}") from error
+    except ImportError as error:
+        extra = _EXTRAS.get(url.rpartition("::")[2].partition("://")[0])
+        hint = f": pip install 'lazytensor-engine[{extra}]'" if extra else ""
+        raise ImportError(f"{url!r}: {error}{hint}") from error
     return FsspecStore(fs, path, missing_status=missing)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "UNBOUNDED",
     "affine_domain",
     "affine_range",
+    "check_extent",
     "check_int64",
     "check_interval",
     "format_interval",
@@ -52,6 +53,17 @@ def check_interval(lo: int, hi: int, what: str = "half-open") -> None:
         f"{shown} do not specify a valid {what} index interval; bounds lie in "
         f"[-(2**62-2), 2**62-2] or are infinite, and the size is not negative"
     )
+
+
+def check_extent(extent: int) -> int:
+    """Return ``extent``, or raise `ShapeError` if counting from 0 leaves the finite indices.
+
+    >>> check_extent(2**62 - 1) == INF
+    True
+    """
+    if extent <= INF:
+        return extent
+    raise ShapeError(f"extent {extent} is too large; a dimension has at most 2**62-1 positions")
 
 
 def check_int64(value: int, what: str) -> int:

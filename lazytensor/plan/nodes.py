@@ -19,6 +19,7 @@ from lazytensor.plan.align import alignment, describe_shape, merge_domains
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index import IndexTransform, OutputIndexMap, OutputIndexMethod
+from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.node import Node
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
 from lazytensor.plan.promote import is_extended
@@ -337,7 +338,7 @@ class Reshape(Node):
     def _prepare(self) -> None:
         total = 1
         for n in self.to_shape:
-            total *= n
+            total *= check_extent(n)
         if total != self.x.size:
             raise ShapeError(
                 f"cannot reshape {describe_shape(self.x.domain)} with {self.x.size} elements "

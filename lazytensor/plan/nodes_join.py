@@ -16,6 +16,7 @@ from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.plan.align import describe_shape, hull_domain, merge_domains
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
+from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.interval import IntervalIndex
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import dominant_grid
@@ -47,6 +48,7 @@ class Join(Node):
         starts = [0]
         for n in extents:
             starts.append(starts[-1] + n)
+        check_extent(starts[-1])
         object.__setattr__(self, "starts", tuple(starts))
         domain = IndexDomain._make(
             _insert(others.inclusive_min, self.axis, 0),

@@ -134,7 +134,7 @@ def random_values(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dt
         info = np.iinfo(dtype)
         wide = rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
         near = rng.integers(0, 4, shape).astype(dtype)
-        ends = np.where(rng.random(shape) < 0.5, info.max, info.min).astype(dtype)
+        ends = np.where(rng.random(shape) < 0.5, dtype.type(info.max), dtype.type(info.min))
         return np.choose(rng.integers(0, 3, shape), [wide, near, ends])
     if "int" in dtype.name:
         low = 0 if dtype.name.startswith("u") else -(2 ** (int(dtype.name[-1]) - 1))
@@ -285,7 +285,7 @@ def test_means_of_64_bit_values_are_exact(dtype: str, count: int) -> None:
     rows = [
         np.full(count, info.max, dtype),
         np.full(count, info.min, dtype),
-        np.where(np.arange(count) % 2, info.max, info.min).astype(dtype),
+        np.where(np.arange(count) % 2, *np.array([info.max, info.min], dtype)),
         rng.integers(info.min, info.max, count, dtype=dtype, endpoint=True),
     ]
     out = np.empty(len(rows), dtype)

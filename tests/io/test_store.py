@@ -12,13 +12,14 @@ import fsspec
 import pytest
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
+from lazytensor.io import store_local
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, thread_scratch
 from lazytensor.io.store import Store, check_key, join_key, merge_ranges
 from lazytensor.io.store_counting import CountingStore
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
 from lazytensor.io.store_memory import DictStore
-from lazytensor.io.store_open import make_store, resolve_store
+from lazytensor.io.store_open import _without_drive_slash, make_store, resolve_store
 from lazytensor.io.store_zip import ZipStore
 
 OBJECTS = {
@@ -206,13 +207,53 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         make_store(tmp_path / "x.npy")
     with pytest.raises(SourceNotFoundError, match="nothing at"):
         make_store(tmp_path / "absent.zarr")
-    with pytest.raises(FormatError, match="absurd"):
+    with pytest.raises(SourceError, match="absurd"):
         make_store("absurd://x")
     with pytest.raises(TypeError, match="int is not a store"):
         make_store(3)
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 no zip at all")
     with pytest.raises(FormatError, match="zip"):
         make_store(tmp_path / "bad.zip")
+
+
+def test_a_missing_file_system_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **options: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    for url in ("s3://bucket/x.zarr", "s3://bucket/x.zip", "simplecache::s3://bucket/x.zarr"):
+        with pytest.raises(ImportError, match=r"s3fs.*lazytensor-engine\[s3\]"):
+            make_store(url)
+    with pytest.raises(ImportError, match=r"s3fs to access S3$"):
+        make_store("rare://bucket/x.zarr")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/C:/data/x.zarr", "C:/data/x.zarr"),
+        ("/c:", "c:"),
+        ("C:/data/x.zarr", "C:/data/x.zarr"),
+        ("/data/x.zarr", "/data/x.zarr"),
+        ("/data/C:/x.zarr", "/data/C:/x.zarr"),
+        ("/C:x.zarr", "/C:x.zarr"),
+    ],
+)
+def test_file_urls_of_windows_name_a_drive(path: str, expected: str) -> None:
+    assert _without_drive_slash(path) == expected
+
+
+def test_files_are_read_without_preadv_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: parts in any order, and the whole."""
+    data = bytes(range(256))
+    (tmp_path / "x").write_bytes(data)
+    monkeypatch.setattr(store_local, "_HAS_PREADV", False)
+    store = LocalStore(tmp_path)
+    whole, opened = store.get("x"), store.open("x")
+    assert whole == data and opened is not None
+    with opened:
+        parts = [bytes(opened.read(start, 50)) for start in (200, 0, 7)]
+    assert parts == [data[200:250], data[:50], data[7:57]]
 
 
 def test_zip_entries_are_checked(tmp_path: Path) -> None:

@@ -57,11 +57,6 @@ class Catalog:
                 "consolidated=None"
             )
 
-    @property
-    def is_consolidated(self) -> bool:
-        """True if everything below the root is known already."""
-        return self._documents is not None
-
     def _consolidate(self) -> None:
         node = self.find("")
         if node is None or not isinstance(node.metadata, GroupMetadata):
