@@ -294,8 +294,11 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     """
     from lazytensor.io import npy, zarr
 
-    if uri is None:
-        raise TypeError("scan takes a path, a URL, bytes or an open store, not None")
+    if uri is None or isinstance(uri, (int, float, np.ndarray, LazyTensor)):
+        raise TypeError(
+            f"scan takes a path, a URL, bytes or an open store, not {type(uri).__name__}; "
+            f"asarray takes arrays"
+        )
     if npy.is_npy(uri):
         return scan_npy(uri, **options)
     storage_options = options.get("storage_options")

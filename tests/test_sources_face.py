@@ -459,3 +459,9 @@ def test_virtual_readers_are_never_asked_across_a_chunk_border() -> None:
     found = x[1:4, 2:7].collect(engine="local")
     np.testing.assert_array_equal(found, np.arange(3, 6)[:, None] * 100 + np.arange(5, 10))
     assert sorted(asked) == [((z, z + 1), y) for z in (3, 4, 5) for y in ((5, 7), (7, 10))]
+
+
+@pytest.mark.parametrize("what", [None, 3, np.zeros(3), lt.zeros(3)])
+def test_scan_of_what_is_no_place_points_to_asarray(what: object) -> None:
+    with pytest.raises(TypeError, match=r"not \w+; asarray"):
+        lt.scan(what)
