@@ -200,7 +200,8 @@ class Running(Protocols):
     ) -> Estimate:
         """Tasks, chunks, bytes and memory of a collect; no data is read.
 
-        Chunks and decoded bytes are exact. Stored bytes are extrapolated from at most 64 units
+        Chunks and decoded bytes are exact, or an upper bound where a gather cannot move below an
+        operation. Stored bytes are extrapolated from at most 64 units
         unless ``exact``.
 
         >>> lt.asarray([1, 2, 3]).estimate().bytes_read

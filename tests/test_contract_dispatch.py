@@ -36,7 +36,8 @@ def test_numpy_functions_with_a_twin_stay_lazy(function: Callable[[Any], Any]) -
         result = function(X)
     assert isinstance(result, lt.LazyTensor)
     expected = function(VALUES)
-    assert result.dtype == expected.dtype
+    # Some NumPy releases count in Python integers.
+    assert result.dtype == np.asarray(expected).dtype
     np.testing.assert_allclose(result.collect(), expected, rtol=1e-15)
 
 

@@ -1,6 +1,6 @@
 """What a collect will read and hold, without reading it.
 
-The needs of the whole result, worked out as if it were one block, are the exact set of read units:
+The needs of the whole result, worked out as if it were one block, are the set of read units:
 views of sources are resolved to the cells they touch, per dimension, so counting 10^8 chunks is a
 product of a few numbers.
 """
@@ -45,7 +45,8 @@ def estimate(
 ) -> Estimate:
     """Tasks, chunks, bytes and memory of collecting ``node``.
 
-    Chunks and decoded bytes are exact; stored bytes are extrapolated from about 64 units of each
+    Chunks and decoded bytes are exact, or an upper bound where a gather stays above an operation;
+    stored bytes are extrapolated from about 64 units of each
     source unless ``exact``; memory is an upper bound.
     """
     flags = QueryOptFlags() if optimizations is None else optimizations

@@ -47,11 +47,13 @@ class Estimate:
     tasks
         Number of tasks.
     chunks_read, chunks_total
-        Read units that are needed, and that the sources of the plan have; exact.
+        Read units that are needed, and that the sources of the plan have; exact, but for gathers
+        from an operation that they cannot move below: of those, what the whole result needs,
+        which may be more than its tasks read one by one.
     bytes_read
         Stored bytes that will be fetched; extrapolated unless an exact estimate was asked for.
     bytes_decoded
-        Bytes of the needed units once decoded; exact.
+        Bytes of the needed units once decoded; exact where ``chunks_read`` is.
     peak_memory
         Upper bound of the bytes held at one time, the result included.
 

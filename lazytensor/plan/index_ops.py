@@ -7,6 +7,7 @@ applies the steps.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from typing import Any, Self
 
@@ -56,7 +57,7 @@ Dims = tuple[int, ...]
 _SIMPLE = frozenset((int, slice))
 
 
-class Operation:
+class Operation(ABC):
     """One operation of a dimension expression: a name, arguments, and what it does to a domain."""
 
     __slots__ = ("arguments",)
@@ -69,9 +70,9 @@ class Operation:
         """Apply as the first operation, to dimensions that are not yet resolved."""
         return self.apply(domain, resolve_dims(selection, domain.labels))
 
+    @abstractmethod
     def apply(self, domain: IndexDomain, dims: Dims) -> Step:
         """Apply to dimensions given by position."""
-        raise NotImplementedError
 
     def key(self) -> Hashable:
         """What makes two operations equal: kind and arguments (as printed: slices do not hash)."""
