@@ -202,6 +202,8 @@ class TestStopping:
     @pytest.mark.skipif(sys.platform == "win32", reason="signals to oneself")
     def test_ctrl_c_stops_within_a_task_and_leaves_no_thread(self) -> None:
         ended = python("""
+            # A process started in the background of a shell inherits that Ctrl-C is ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
             started = time.monotonic()
             try:
