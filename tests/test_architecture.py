@@ -36,8 +36,9 @@ HEAVY = {
 DOORS = {
     "base": set(),
     "plan": {"base", "plan"},
-    "io": {"base", "plan", "io"},
-    "exec": {"base", "plan", "exec"},
+    "native": {"base", "native"},
+    "io": {"base", "plan", "io", "native"},
+    "exec": {"base", "plan", "exec", "native"},
     "face": {"base", "plan", "face"},
 }
 DEFERRED_DOORS = DOORS | {"face": {"base", "plan", "face", "io", "exec"}}
@@ -110,7 +111,28 @@ def test_imports_keep_to_the_doors(module: str) -> None:
     assert not wrong, f"{module} is in room {room(module)} and may not import {wrong}"
 
 
-@pytest.mark.parametrize("module", MODULES)
+INTRINSICS = "lazytensor.native.intrinsics"
+
+
+def is_kernel_source(module: str) -> bool:
+    """Whether a module is code for numba, which the compiling process alone imports."""
+    at_top = {found.target for found in imports(module) if not found.deferred and found.runs}
+    return room(module) == "native" and (module == INTRINSICS or INTRINSICS in at_top)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not is_kernel_source(m)])
+def test_kernel_sources_are_imported_by_each_other_only(module: str) -> None:
+    wrong = [
+        f"line {found.line}: {found.target}"
+        for found in imports(module)
+        if found.target in MODULES
+        and is_kernel_source(found.target)
+        and (module, found.deferred) != ("lazytensor.native.compiler", True)
+    ]
+    assert not wrong, f"{module} would import numba by importing {wrong}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not is_kernel_source(m)])
 def test_only_numpy_is_imported_by_a_module(module: str) -> None:
     """All other packages are imported by the function that needs them, and never by a plan."""
     wrong = [

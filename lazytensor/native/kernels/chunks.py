@@ -1,0 +1,283 @@
+"""Decodes chunks that lie in memory or in files, and puts each in its place.
+
+``chunk_block`` says what the words of the parameter block mean. A chunk that cannot be read or
+decoded is marked and left to the caller's plain way.
+"""
+
+from __future__ import annotations
+
+from lazytensor.native.intrinsics import fence, inner
+from lazytensor.native.kernels.chunk_block import (
+    ADDRESSES,
+    AS_BOOL,
+    CHUNK_NBYTES,
+    CHUNK_SHAPE,
+    CHUNK_STRIDES,
+    DIRECT,
+    DONE,
+    ENCODED,
+    ENCODED_NBYTES,
+    FILES,
+    FILL,
+    HELD_FILE,
+    HELD_LO,
+    HIS,
+    IN_FILES,
+    IN_MEMORY,
+    ITEM,
+    KIND,
+    LEFT_ALONE,
+    LOS,
+    NOT_THERE,
+    NUMBERS,
+    ORIGIN,
+    PIECES,
+    RANK,
+    RAW,
+    READ,
+    ROW,
+    ROW_NBYTES,
+    SHUFFLED,
+    SIZES,
+    STAGE_A,
+    STAGE_B,
+    STATUS,
+    STREAMED,
+    SWAPPED,
+    TARGET,
+    TARGET_STRIDES,
+    UNITS,
+    WORK,
+    WORK_COUNTS,
+    WORK_STRIDES,
+)
+from lazytensor.native.kernels.decode import decompress
+from lazytensor.native.kernels.files import MISSING, close_file, file_size, open_file, read_file
+from lazytensor.native.kernels.memory import put, word
+from lazytensor.native.kernels.scatter import scatter
+from lazytensor.native.kernels.shuffle import one_or_zero, swap_bytes, unshuffle
+
+_LONG_ROW = 128
+
+
+@inner
+def is_plain(p: int) -> bool:
+    """Whether chunks are stored as they are in memory."""
+    return word(p, KIND) == RAW and not (word(p, SHUFFLED) or word(p, SWAPPED) or word(p, AS_BOOL))
+
+
+@inner
+def fetch_file(p: int, unit: int, to: int, lo: int, hi: int) -> int:
+    """Read a unit's own file; address of its bytes, 0 on failure, ``MISSING`` without a file.
+
+    Of plain chunks only ``[lo, hi)`` is read, and to ``to`` if that is not 0.
+    """
+    fd = open_file(p, word(word(p, ADDRESSES), unit))
+    if fd < 0:
+        return MISSING if fd == MISSING else 0
+    size, at = file_size(p, fd), word(p, ENCODED)
+    good = 0 <= size <= word(p, ENCODED_NBYTES)
+    if good and is_plain(p):
+        at = to or at
+        good = size == word(p, CHUNK_NBYTES) and read_file(p, fd, at + lo, hi - lo, lo)
+        put(word(p, READ), unit, hi - lo)
+    elif good:
+        good = read_file(p, fd, at, size, 0)
+        put(word(p, READ), unit, size)
+    put(word(p, SIZES), unit, size)
+    close_file(p, fd)
+    return at if good else 0
+
+
+@inner
+def fetch_range(p: int, unit: int) -> int:
+    """Read the range that a unit lies in, if it is not held; address of its bytes, 0 on failure."""
+    fd, lo = word(word(p, FILES), unit), word(word(p, LOS), unit)
+    encoded = word(p, ENCODED)
+    if fd != word(p, HELD_FILE) or lo != word(p, HELD_LO):
+        nbytes = word(word(p, HIS), unit) - lo
+        put(p, HELD_FILE, -1)
+        if nbytes > word(p, ENCODED_NBYTES) or not read_file(p, fd, encoded, nbytes, lo):
+            return 0
+        put(p, HELD_FILE, fd)
+        put(p, HELD_LO, lo)
+    return encoded + word(word(p, ADDRESSES), unit) - lo
+
+
+@inner
+def fetch(p: int, unit: int, to: int, lo: int, hi: int) -> int:
+    """Address of the encoded bytes of a unit, 0 on failure, ``MISSING``; see ``fetch_file``."""
+    if word(p, ORIGIN) == IN_MEMORY:
+        return word(word(p, ADDRESSES), unit)
+    if word(p, ORIGIN) == IN_FILES:
+        return fetch_file(p, unit, to, lo, hi)
+    return fetch_range(p, unit)
+
+
+@inner
+def decoded(p: int, at: int, size: int, lo: int, hi: int) -> int:
+    """Address of the values of one chunk, or 0 if it could not be decoded.
+
+    Only the bytes in ``[lo, hi)`` are sure to be there.
+    """
+    nbytes, stage = word(p, CHUNK_NBYTES), word(p, STAGE_A)
+    shuffled, swapped, as_bool = word(p, SHUFFLED), word(p, SWAPPED), word(p, AS_BOOL)
+    if is_plain(p):
+        return at if size == nbytes else 0
+    if shuffled:
+        lo, hi = 0, nbytes
+    if not decompress(p, at, size, stage, lo, hi):
+        return 0
+    if shuffled:
+        turned = word(p, STAGE_B)
+        unshuffle(turned, stage, nbytes // shuffled, shuffled)
+        stage = turned
+    if swapped:
+        swap_bytes(stage, nbytes // swapped, swapped)
+    if as_bool:
+        one_or_zero(stage, nbytes)
+    return stage
+
+
+@inner
+def piece_of(p: int, d: int, i: int) -> int:
+    """Address of the triple of the i-th piece along a dim."""
+    return word(word(p, PIECES), 2 * d + 1) + 24 * i
+
+
+@inner
+def decode_unit(p: int, unit: int) -> int:
+    """Put one chunk in its place; what became of it."""
+    rank, work, item = word(p, RANK), word(p, WORK), word(p, ITEM)
+    number = word(word(p, NUMBERS), unit)
+    to, offset, reach, whole = word(p, TARGET), 0, item, True
+    for d in range(rank - 1, -1, -1):
+        count = word(word(p, PIECES), 2 * d)
+        piece = piece_of(p, d, number % count)
+        number //= count
+        extent = word(piece, 1)
+        put(work, WORK_COUNTS + d, extent)
+        whole = whole and extent == word(word(p, CHUNK_SHAPE), d)
+        offset += word(piece, 0)
+        reach += (extent - 1) * word(word(p, CHUNK_STRIDES), d)
+        to += word(piece, 2)
+    places, nbytes = word(p, TARGET_STRIDES), word(p, CHUNK_NBYTES)
+    direct = whole and word(p, DIRECT) != 0
+    at = MISSING
+    if word(word(p, SIZES), unit) >= 0:
+        at = fetch(p, unit, to if direct else 0, offset, offset + reach)
+    if at == MISSING:
+        scatter(to, word(p, FILL), work, rank, 0, places, item, False)
+        return NOT_THERE if word(word(p, SIZES), unit) >= 0 else DONE
+    size = word(word(p, SIZES), unit)
+    if at == 0:
+        return LEFT_ALONE
+    if direct:
+        good = at == to or decompress(p, at, size, to, 0, nbytes)
+        return DONE if good else LEFT_ALONE
+    values = decoded(p, at, size, offset, offset + reach)
+    if not values:
+        return LEFT_ALONE
+    steps, streamed = word(p, CHUNK_STRIDES), word(p, STREAMED) != 0
+    scatter(to, values + offset, work, rank, steps, places, item, streamed)
+    return DONE
+
+
+@inner
+def row_of(p: int, unit: int) -> int:
+    """How many units from this one on lie side by side along the last dim.
+
+    1 where putting them in place one by one is as good: then their rows are long, or they are not
+    consecutive in the target.
+    """
+    rank, item = word(p, RANK), word(p, ITEM)
+    if rank == 0 or word(word(p, TARGET_STRIDES), rank - 1) != item:
+        return 1
+    numbers, sizes = word(p, NUMBERS), word(p, SIZES)
+    number, count = word(numbers, unit), word(word(p, PIECES), 2 * (rank - 1))
+    first = number % count
+    nbytes = item
+    for d in range(rank - 1):
+        nbytes *= word(word(p, CHUNK_SHAPE), d)
+    most = min(count - first, word(p, UNITS) - unit)
+    n, extent = 0, 0
+    while n < most and word(numbers, unit + n) == number + n and word(sizes, unit + n) >= 0:
+        wide = word(piece_of(p, rank - 1, first + n), 1)
+        if wide * item >= _LONG_ROW or (extent + wide) * nbytes > word(p, ROW_NBYTES):
+            break
+        extent += wide
+        n += 1
+    return max(1, n)
+
+
+@inner
+def decode_row(p: int, unit: int, n: int) -> int:
+    """Put units that lie side by side in place together; how many were not done.
+
+    A short row of a chunk is a part of a cache line, and the rows of a chunk lie so regularly in
+    the target that they displace each other from the cache before the line is complete. So the
+    chunks are put side by side in a compact place first, and long rows copied from there.
+    """
+    rank, work, item, row = word(p, RANK), word(p, WORK), word(p, ITEM), word(p, ROW)
+    last = rank - 1
+    number = word(word(p, NUMBERS), unit)
+    first = number % word(word(p, PIECES), 2 * last)
+    number //= word(word(p, PIECES), 2 * last)
+    begin = word(piece_of(p, last, first), 2)
+    end = piece_of(p, last, first + n - 1)
+    to, offset, reach = word(p, TARGET) + begin, 0, item
+    strides = work + 8 * WORK_STRIDES
+    step = word(end, 2) - begin + word(end, 1) * item
+    put(strides, last, item)
+    for d in range(last - 1, -1, -1):
+        count = word(word(p, PIECES), 2 * d)
+        piece = piece_of(p, d, number % count)
+        number //= count
+        put(work, WORK_COUNTS + d, word(piece, 1))
+        put(strides, d, step)
+        step *= word(piece, 1)
+        offset += word(piece, 0)
+        reach += (word(piece, 1) - 1) * word(word(p, CHUNK_STRIDES), d)
+        to += word(piece, 2)
+    failures = 0
+    for k in range(n):
+        piece = piece_of(p, last, first + k)
+        wide, place = word(piece, 1), row + word(piece, 2) - begin
+        lo = offset + word(piece, 0)
+        hi = lo + reach + (wide - 1) * word(word(p, CHUNK_STRIDES), last)
+        put(work, WORK_COUNTS + last, wide)
+        at, status = fetch(p, unit + k, 0, lo, hi), DONE
+        if at == MISSING:
+            status = NOT_THERE
+            scatter(place, word(p, FILL), work, rank, 0, strides, item, False)
+        else:
+            values = decoded(p, at, word(word(p, SIZES), unit + k), lo, hi) if at else 0
+            if values:
+                steps = word(p, CHUNK_STRIDES)
+                scatter(place, values + lo, work, rank, steps, strides, item, False)
+            else:
+                status = LEFT_ALONE
+        if status != DONE:
+            put(word(p, STATUS), unit + k, status)
+            failures += 1
+    put(work, WORK_COUNTS + last, (word(end, 2) - begin) // item + word(end, 1))
+    scatter(to, row, work, rank, strides, word(p, TARGET_STRIDES), item, word(p, STREAMED) != 0)
+    return failures
+
+
+def kernel(p: int) -> int:
+    """Put the units of the block in their places; how many were not done."""
+    failures, unit = 0, 0
+    put(p, HELD_FILE, -1)
+    while unit < word(p, UNITS):
+        n = row_of(p, unit)
+        if n > 1:
+            failures += decode_row(p, unit, n)
+        else:
+            status = decode_unit(p, unit)
+            if status != DONE:
+                put(word(p, STATUS), unit, status)
+                failures += 1
+        unit += n
+    fence()
+    return failures
