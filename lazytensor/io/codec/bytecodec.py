@@ -1,4 +1,4 @@
-"""Decoders from bytes to bytes, and the checks that make them safe on damaged input.
+"""What a decoder is, the checks that make it safe on damaged input, and blosc and lz4.
 
 The libraries underneath trust their input in places: some return success when they filled only a
 part of the output, read a header without looking at the length, or return the first member of
@@ -13,21 +13,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-
-from lazytensor.errors import ChecksumError, ChunkDecodeError
+from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
 __all__ = [
     "BloscCodec",
     "ByteCodec",
-    "Crc32cCodec",
-    "DeflateCodec",
     "Lz4Codec",
-    "crc32c",
     "mismatch",
     "not_above",
 ]
@@ -39,7 +34,6 @@ _LARGE_LZ4 = 16 << 10
 # No decoder yields more bytes than this for one byte of input. A header that promises more is
 # damaged, and the memory is not asked for.
 _LZ4_MOST = 255
-_DEFLATE_MOST = 1033
 
 
 class ByteCodec(ABC):
@@ -67,6 +61,13 @@ class ByteCodec(ABC):
     @abstractmethod
     def announced(self, data: Buffer, most: int) -> int:
         """Decoded size according to the header; ``ChunkDecodeError`` if above ``most``."""
+
+    def encoded_size(self, size: int) -> int | None:
+        """Encoded bytes of ``size`` decoded ones where they are always as many, else None.
+
+        ``ChunkDecodeError`` if nothing decodes to so many bytes.
+        """
+        return None
 
     def encoded_bound(self, size: int) -> int:
         """No sane encoder makes more than this of ``size`` bytes."""
@@ -143,68 +144,6 @@ class BloscCodec(ByteCodec):
             )
 
 
-class DeflateCodec(ByteCodec):
-    """gzip (any number of members) or zlib."""
-
-    def __init__(self, name: str, *, gzip: bool) -> None:
-        self.name = name
-        self._gzip = gzip
-
-    def announced(self, data: Buffer, most: int) -> int:
-        """The format announces nothing; ``most``, if the input can hold that much."""
-        return min(most, _DEFLATE_MOST * len(data))
-
-    def decode(
-        self, data: Buffer, size: int, out: memoryview | None, scratch: Scratch, slot: int
-    ) -> Buffer:
-        """Decode to exactly ``size`` bytes."""
-        decoded = self._inflate(data, size)
-        if len(decoded) != size:
-            raise mismatch(self.name, size, f"{len(decoded)}{'+' * (len(decoded) > size)}")
-        if out is None:
-            return decoded
-        out[:] = decoded
-        return out
-
-    def decode_bounded(self, data: Buffer, most: int, scratch: Scratch, slot: int) -> Buffer:
-        """Decode to as many bytes as there are, at most ``most``."""
-        decoded = self._inflate(data, most)
-        if len(decoded) > most:
-            raise mismatch(self.name, most, "more")
-        return decoded
-
-    def _inflate(self, data: Buffer, most: int) -> bytes:
-        """All members; at most one byte more than ``most``."""
-        from isal import isal_zlib
-
-        damaged = cast("type[Exception]", isal_zlib.error)
-        parts: list[bytes] = []
-        rest, room = bytes(data), most + 1
-        while rest and room:
-            member = isal_zlib.decompressobj(31 if self._gzip else 15)
-            try:
-                part = member.decompress(rest, room)
-                if not part and not member.eof:
-                    # An empty member can need one more call to see its own end.
-                    part = member.decompress(member.unconsumed_tail, room)
-            except damaged as error:
-                raise ChunkDecodeError(f"{self.name}: {error}") from error
-            parts.append(part)
-            room -= len(part)
-            if not member.eof:
-                if room:
-                    raise ChunkDecodeError(
-                        f"{self.name}: the stream ends after {most + 1 - room} of {most} bytes"
-                    )
-                break
-            rest = member.unused_data.lstrip(b"\0") if self._gzip else member.unused_data
-            if rest and not self._gzip:
-                raise ChunkDecodeError(f"{self.name}: {len(rest)} bytes follow the stream")
-        if not data:
-            raise ChunkDecodeError(f"{self.name}: no bytes stored")
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 @cache
 def _lz4_block() -> Any:
     import lz4.block
@@ -251,53 +190,3 @@ class Lz4Codec(ByteCodec):
             out[:] = decoded
             return out
         return decoded
-
-
-@cache
-def _google_crc32c() -> Any:
-    import google_crc32c
-
-    return google_crc32c
-
-
-def crc32c(data: Buffer) -> int:
-    """CRC-32C (Castagnoli) of a buffer.
-
-    >>> hex(crc32c(b"123456789"))
-    '0xe3069283'
-    """
-    value: int = _google_crc32c().value(np.frombuffer(data, np.uint8) if len(data) else b"")
-    return value
-
-
-class Crc32cCodec(ByteCodec):
-    """Four bytes of CRC-32C after the data (little endian)."""
-
-    name = "crc32c"
-
-    def announced(self, data: Buffer, most: int) -> int:
-        """Stored size less the checksum."""
-        if len(data) < 4:
-            raise ChunkDecodeError(f"crc32c: expected at least 4 bytes, found {len(data)}")
-        return not_above("crc32c", len(data) - 4, most)
-
-    def decode(
-        self, data: Buffer, size: int, out: memoryview | None, scratch: Scratch, slot: int
-    ) -> Buffer:
-        """The data without the checksum; ``ChecksumError`` when it does not match."""
-        found = self.announced(data, len(data))
-        if found != size:
-            raise mismatch("crc32c", size, found)
-        view = memoryview(data)
-        body, stored = view[:-4], int.from_bytes(view[-4:], "little")
-        computed = crc32c(body)
-        if computed != stored:
-            raise ChecksumError(f"crc32c: expected {stored:08x}, computed {computed:08x}")
-        if out is None:
-            return body
-        out[:] = body
-        return out
-
-    def encoded_bound(self, size: int) -> int:
-        """Four bytes more."""
-        return size + 4

@@ -8,6 +8,8 @@ thread's scratch, and one strided assignment turns, swaps and crops the values i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
@@ -15,31 +17,64 @@ from lazytensor.io.codec.bytecodec import ByteCodec
 from lazytensor.io.scratch import STAGE_A, STAGE_B, Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = ["MOST_CHUNK_BYTES", "ByteChain", "ChunkDecoder"]
+__all__ = ["MOST_CHUNK_BYTES", "SMALL_BITS", "ByteChain", "ChunkDecoder"]
 
 MOST_CHUNK_BYTES = 1 << 40
 """A chunk that claims to decode to more is refused before anything is allocated."""
 
+SMALL_BITS = {
+    "int2": 0b11,
+    "uint2": 0b11,
+    "int4": 0b1111,
+    "uint4": 0b1111,
+    "float4_e2m1fn": 0b1111,
+    "float6_e2m3fn": 0b111111,
+    "float6_e3m2fn": 0b111111,
+}
+"""Bits of a stored byte that belong to a value of less than a byte; the others may be anything."""
+
 _SLOTS = (STAGE_A, STAGE_B)
+_Size = tuple[int, bool]
 
 
 class ByteChain:
-    """Byte decoders in the order of decoding, the last of which must yield a known size."""
+    """Byte decoders in the order of decoding, the last of which must yield a known size.
 
-    __slots__ = ("codecs",)
+    From that size the sizes before it follow: exactly, as far back as the codecs encode to a fixed
+    size (filters, checksums), and as an upper bound before that.
+    """
+
+    __slots__ = ("_sizes", "codecs")
 
     def __init__(self, codecs: tuple[ByteCodec, ...]) -> None:
         self.codecs = codecs
+        # Nearly always all chunks decode to one size. Replaced as a whole: threads may race.
+        self._sizes: tuple[int, tuple[_Size, ...]] = (-1, ())
+
+    def sizes(self, size: int) -> tuple[_Size, ...]:
+        """What each codec yields if the last one yields ``size`` bytes, and whether exactly that.
+
+        ``ChunkDecodeError`` if no stored values can decode to that size.
+        """
+        known, found = self._sizes
+        if known != size:
+            found = tuple(reversed(list(self._backwards(size, exact=True))))
+            self._sizes = size, found
+        return found
+
+    def _backwards(self, size: int, *, exact: bool) -> Iterator[_Size]:
+        for codec in reversed(self.codecs):
+            yield size, exact
+            encoded = codec.encoded_size(size) if exact else None
+            exact = encoded is not None
+            size = codec.encoded_bound(size) if encoded is None else encoded
 
     def decode(self, data: Buffer, size: int, out: memoryview | None, scratch: Scratch) -> Buffer:
         """Decode to exactly ``size`` bytes, in ``out`` if given; ``ChunkDecodeError``."""
         codecs = self.codecs
-        for at in range(len(codecs) - 1):
-            most = size
-            for later in codecs[at + 1 :]:
-                most = later.encoded_bound(most)
-            data = codecs[at].decode_bounded(data, most, scratch, _SLOTS[at & 1])
         if codecs:
+            if len(codecs) > 1:
+                data = _decode(data, codecs[:-1], self.sizes(size), scratch)
             return codecs[-1].decode(data, size, out, scratch, _SLOTS[~len(codecs) & 1])
         if len(data) != size:
             raise ChunkDecodeError(f"expected {size} bytes, found {len(data)}")
@@ -48,15 +83,27 @@ class ByteChain:
         out[:] = data
         return out
 
+    def decode_bounded(self, data: Buffer, most: int, scratch: Scratch) -> Buffer:
+        """Decode to as many bytes as there are, at most ``most``."""
+        if not self.codecs and len(data) > most:
+            raise ChunkDecodeError(f"expected at most {most} bytes, found {len(data)}")
+        sizes = tuple(reversed(list(self._backwards(most, exact=False))))
+        return _decode(data, self.codecs, sizes, scratch)
+
     def decode_all(self, data: Buffer, most: int) -> Buffer:
-        """Decode to as many bytes as there are, at most ``most``, in memory of its own."""
-        scratch = Scratch()
-        for at, codec in enumerate(self.codecs):
-            bound = most
-            for later in reversed(self.codecs[at + 1 :]):
-                bound = later.encoded_bound(bound)
-            data = codec.decode_bounded(data, bound, scratch, _SLOTS[at & 1])
-        return data
+        """As ``decode_bounded``, in memory of its own."""
+        return self.decode_bounded(data, most, Scratch())
+
+
+def _decode(
+    data: Buffer, codecs: tuple[ByteCodec, ...], sizes: tuple[_Size, ...], scratch: Scratch
+) -> Buffer:
+    for at, (codec, (size, exact)) in enumerate(zip(codecs, sizes, strict=False)):
+        if exact:
+            data = codec.decode(data, size, None, scratch, _SLOTS[at & 1])
+        else:
+            data = codec.decode_bounded(data, size, scratch, _SLOTS[at & 1])
+    return data
 
 
 class ChunkDecoder:
@@ -72,6 +119,7 @@ class ChunkDecoder:
         "dtype",
         "identity",
         "is_bool",
+        "mask",
         "nbytes",
         "raw",
         "shape",
@@ -97,6 +145,7 @@ class ChunkDecoder:
         self.to_array = tuple(int(a) for a in np.argsort(axes))
         self.identity = axes == tuple(range(len(shape)))
         self.is_bool = dtype == np.bool_
+        self.mask = SMALL_BITS.get(dtype.name) if dtype.kind == "V" else None
         nbytes = dtype.itemsize
         for extent in shape:
             nbytes *= extent
@@ -140,6 +189,11 @@ class ChunkDecoder:
             # Any non-zero byte is True; a bool array must hold nothing but 0 and 1.
             flags = np.frombuffer(values, np.uint8).reshape(self.stored_shape)
             np.not_equal(flags.transpose(self.to_array)[where], 0, out=place)
+            return
+        if self.mask is not None:
+            bits = np.frombuffer(values, np.uint8).reshape(self.stored_shape)
+            bits = bits.transpose(self.to_array)[where]
+            np.bitwise_and(bits, self.mask, out=place.view(np.uint8))
             return
         chunk = np.frombuffer(values, self.stored).reshape(self.stored_shape)
         if not self.identity:

@@ -116,7 +116,9 @@ class ZstdCodec(ByteCodec):
     def decode_bounded(self, data: Buffer, most: int, scratch: Scratch, slot: int) -> Buffer:
         """Decode to as many bytes as there are, at most ``most``."""
         self.announced(data, most)
-        return self._decode_bytes(data, min(most, _MOST_PER_BYTE * len(data)))
+        decoded = self._decode_bytes(data, min(most, _MOST_PER_BYTE * len(data)))
+        not_above("zstd", len(decoded), most)  # it is never told to stop before the first byte
+        return decoded
 
 
 def _decode_frames(data: Buffer, most: int) -> Iterator[bytes]:

@@ -1,0 +1,325 @@
+"""Many chunks decoded and put in place by one compiled call, without the GIL.
+
+The loop over chunks in Python costs 5 to 10 µs for each, and two threads take turns in it; NumPy's
+strided copy from the decoded chunk to its place takes as long again. Here, one call decodes any
+number of chunks that lie in memory and scatters each into the destination in the same pass.
+
+What is compiled (``native.kernels.chunks``) is the common case: at most one compressor, then at
+most one byte shuffle, then byte order. A chunk that it does not like, damaged ones among them, is
+left alone and reported; the caller decodes it the plain way, which succeeds or raises the right
+error.
+So nothing depends on the kernel: without it (not compiled yet, switched off, decoders not found)
+everything takes the plain way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
+from lazytensor.io.codec.filters import ShuffleCodec
+from lazytensor.io.codec.pipeline import ChunkDecoder
+from lazytensor.io.codec.zstd import ZstdCodec
+from lazytensor.io.scratch import ENCODED, STAGE_A, STAGE_B, STAGE_ROW, Scratch
+from lazytensor.io.store import Buffer
+from lazytensor.native import Kernel, file_functions
+from lazytensor.native.kernels import chunk_block as block
+from lazytensor.native.symbols import symbol
+
+__all__ = ["NOT_THERE", "Cells", "Ranges", "Recipe", "address_of", "recipe_of"]
+
+Piece = tuple[int, slice, slice]
+NOT_THERE = block.NOT_THERE
+
+_KINDS: dict[type[ByteCodec], int] = {
+    BloscCodec: block.BLOSC,
+    ZstdCodec: block.ZSTD,
+    Lz4Codec: block.LZ4,
+}
+_DECODERS = {
+    block.BLOSC: "blosc_decompress_ctx",
+    block.LZ4: "LZ4_decompress_safe",
+    block.ZSTD: "ZSTD_decompressDCtx",
+}
+_MOST_CHUNK = 56 << 20  # and what it may be encoded to is still kept as scratch
+# Results that no cache can hold are written around the caches: nobody reads them back from there.
+_STREAMED = 32 << 20
+# Room for chunks that lie side by side: small enough for the second cache.
+_ROW = 256 << 10
+# Not waiting for the other end of a pipe, and not kept by a program that is started meanwhile.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Recipe:
+    """What the kernel has to know of the chunks of one array.
+
+    ``strides``: bytes from one element of a decoded chunk to the next, per axis of the array.
+    """
+
+    __slots__ = ("as_bool", "decoders", "item", "kind", "nbytes", "needs_context", "shape",
+                 "shuffled", "strides", "swapped")  # fmt: skip
+
+    def __init__(self, decoder: ChunkDecoder, kind: int, shuffled: int) -> None:
+        self.shape = decoder.shape
+        self.nbytes = decoder.nbytes
+        self.item = decoder.dtype.itemsize
+        self.kind = kind
+        names = (*_DECODERS.values(), "ZSTD_getFrameContentSize")
+        self.decoders = [symbol(name) or 0 for name in names] if kind else [0] * len(names)
+        self.needs_context = kind in (block.BLOSC, block.ZSTD) and self.decoders[-1] != 0
+        self.shuffled = shuffled
+        self.swapped = 0
+        if decoder.stored is not decoder.dtype:
+            self.swapped = self.item // (2 if decoder.dtype.kind == "c" else 1)
+        self.as_bool = int(decoder.is_bool)
+        strides = [0] * len(decoder.shape)
+        step = self.item
+        for axis, extent in zip(
+            reversed(decoder.axes), reversed(decoder.stored_shape), strict=True
+        ):
+            strides[axis] = step
+            step *= extent
+        self.strides = tuple(strides)
+
+
+def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
+    """The recipe for chunks of this kind, or None if the kernel cannot decode them."""
+    dtype = decoder.dtype
+    if dtype.kind not in "biufcmMSUV" or dtype.hasobject:
+        return None
+    if not 0 < decoder.nbytes <= _MOST_CHUNK:
+        return None
+    if len(decoder.shape) > block.MOST_RANK:
+        return None
+    if decoder.stored is not dtype and dtype.kind not in "iufcmM":
+        return None
+    codecs = list(decoder.chain.codecs)
+    kind = _KINDS.get(type(codecs[0]), block.RAW) if codecs else block.RAW
+    if kind:
+        del codecs[0]
+    shuffled = 0
+    if codecs and isinstance(filter_ := codecs[0], ShuffleCodec):
+        del codecs[0]
+        shuffled = filter_.element_size
+        if decoder.nbytes % shuffled:
+            return None
+    if codecs or (kind and symbol(_DECODERS[kind]) is None):
+        return None
+    return Recipe(decoder, kind, shuffled)
+
+
+def address_of(data: Buffer) -> int:
+    """Where the bytes of a buffer begin in memory."""
+    address: int = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+    return address
+
+
+class _Context:
+    """A decompression context of Zstandard, given back with the thread that owns it."""
+
+    def __init__(self) -> None:
+        make, free = symbol("ZSTD_createDCtx"), symbol("ZSTD_freeDCtx")
+        assert make is not None
+        assert free is not None
+        self._free = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(free)
+        self.address: int = ctypes.CFUNCTYPE(ctypes.c_void_p)(make)() or 0
+
+    def __del__(self) -> None:
+        self._free(self.address)
+
+
+class _PerThread(threading.local):
+    """Working memory and decompression context of one thread."""
+
+    context: _Context | None = None
+
+    def __init__(self) -> None:
+        self.work = np.zeros(block.WORK_WORDS, np.int64)
+        self.address: int = self.work.__array_interface__["data"][0]
+
+    def zstd(self) -> int:
+        """Address of the context, made when it is first needed."""
+        if self.context is None:
+            self.context = _Context()
+        return self.context.address
+
+
+_per_thread = _PerThread()
+
+
+class Cells:
+    """The chunks of one box and their places in ``out``, ready to be decoded in any portions.
+
+    ``pieces``: per dimension the part of each chunk and its place (``(_, where, spot)``; ``where``
+    may have a step, the same in all). The chunks are numbered in C order. ``fill``: value of chunks
+    that are not stored.
+    """
+
+    __slots__ = ("_address", "_kept", "_run", "_words", "direct", "recipe")
+
+    def __init__(
+        self,
+        run: Kernel,
+        recipe: Recipe,
+        pieces: Sequence[Sequence[Piece]],
+        out: np.ndarray,
+        fill: np.ndarray,
+    ) -> None:
+        rank = len(pieces)
+        places = out.strides
+        # Everything the block points to is in one array, so that one address has to be taken.
+        # Its front part has a fixed size and holds where in it the pieces of each dim begin.
+        steps: list[int] = []
+        triples: list[int] = []
+        offsets: list[int] = []
+        for dim, stride, place in zip(pieces, recipe.strides, places, strict=True):
+            steps.append(stride * (dim[0][1].step or 1))
+            offsets.append(5 * rank + len(triples))
+            for _, where, spot in dim:
+                triples += (where.start * stride, spot.stop - spot.start, spot.start * place)
+        table = np.array((*recipe.shape, *steps, *places, *[0] * (2 * rank), *triples), np.int64)
+        address: int = table.__array_interface__["data"][0]
+        for d, (dim, offset) in enumerate(zip(pieces, offsets, strict=True)):
+            table[3 * rank + 2 * d : 3 * rank + 2 * d + 2] = len(dim), address + 8 * offset
+        plain = not (recipe.swapped or recipe.as_bool or recipe.shuffled)
+        self.direct = plain and all(
+            step == place or extent == 1
+            for step, place, extent in zip(steps, places, recipe.shape, strict=True)
+        )
+        """Whether whole chunks are decoded straight into their places."""
+        self.recipe = recipe
+        self._run = run
+        self._kept = table, out, fill
+        self._words = np.zeros(block.HEADER_WORDS, np.int64)
+        self._address = _address(self._words)
+        files = file_functions()
+        if files is not None:
+            self._words[block.OPEN : block.OPEN_FLAGS + 1] = (*files, _OPEN_FLAGS)
+        self._words[block.RANK : block.DIRECT + 1] = (
+            rank, address + 24 * rank, out.__array_interface__["data"][0], address + 16 * rank,
+            _owned_nbytes(out) >= _STREAMED, address, address + 8 * rank, recipe.nbytes,
+            recipe.item, fill.__array_interface__["data"][0], recipe.kind, *recipe.decoders,
+            recipe.shuffled, recipe.swapped, recipe.as_bool, self.direct,
+        )  # fmt: skip
+
+    def decode(
+        self, numbers: np.ndarray, addresses: np.ndarray, sizes: np.ndarray, scratch: Scratch
+    ) -> list[int]:
+        """Decode the chunks with these numbers; positions of those that were left alone.
+
+        ``numbers``, ``addresses``, ``sizes``: int64, C-contiguous, of one length; the bytes that
+        the addresses name must stay where they are meanwhile. A negative size stands for the fill
+        value. For one thread at a time.
+        """
+        status = self._run_units(numbers, addresses, sizes, scratch, ())
+        return [] if status is None else np.flatnonzero(status).tolist()
+
+    def decode_files(
+        self, first: int, paths: Sequence[str], scratch: Scratch
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        """Read and decode chunks that are files, from number ``first`` on.
+
+        Returns how many files were read, how many bytes of them, and position and status
+        (``LEFT_ALONE``, or ``NOT_THERE``: that is the fill value) of those that were not. Needs
+        ``native.file_functions()``.
+        """
+        names = [os.fsencode(path) + b"\0" for path in paths]
+        text = b"".join(names)
+        ends = np.cumsum([len(name) for name in names])
+        addresses = ends - len(names[0]) + address_of(text)
+        addresses[1:] = ends[:-1] + address_of(text)
+        count = len(paths)
+        sizes, read = np.zeros((2, count), np.int64)
+        room = self.recipe.nbytes + self.recipe.nbytes // 8 + 4096
+        more = (
+            (block.ORIGIN, block.IN_FILES),
+            (block.READ, _address(read)),
+            (block.ENCODED, scratch.address(ENCODED, room)),
+            (block.ENCODED_NBYTES, room),
+        )
+        numbers = np.arange(first, first + count)
+        status = self._run_units(numbers, addresses, sizes, scratch, more)
+        if status is None:
+            return count, int(read.sum()), []
+        odd = np.flatnonzero(status).tolist()
+        left = [(at, int(status[at])) for at in odd]
+        return count - len(odd), int(read[status == block.DONE].sum()), left
+
+    def decode_ranges(
+        self,
+        numbers: np.ndarray,
+        ranges: Ranges,
+        scratch: Scratch,
+    ) -> list[int]:
+        """Read and decode chunks that are ranges of open files; positions of those left alone."""
+        more = (
+            (block.ORIGIN, block.IN_RANGES),
+            (block.FILES, _address(ranges.files)),
+            (block.LOS, _address(ranges.los)),
+            (block.HIS, _address(ranges.his)),
+            (block.ENCODED, scratch.address(ENCODED, ranges.longest)),
+            (block.ENCODED_NBYTES, ranges.longest),
+        )
+        status = self._run_units(numbers, ranges.offsets, ranges.sizes, scratch, more)
+        return [] if status is None else np.flatnonzero(status).tolist()
+
+    def _run_units(
+        self,
+        numbers: np.ndarray,
+        addresses: np.ndarray,
+        sizes: np.ndarray,
+        scratch: Scratch,
+        more: Sequence[tuple[int, int]],
+    ) -> np.ndarray | None:
+        """What became of each unit; None if all were done."""
+        recipe, words, mine = self.recipe, self._words, _per_thread
+        status = np.zeros(len(numbers), np.int64)
+        words[: block.RANK] = (
+            len(numbers), _address(numbers), _address(addresses), _address(sizes), _address(status),
+        )  # fmt: skip
+        words[block.WORK] = mine.address
+        words[block.STAGE_A] = scratch.address(STAGE_A, recipe.nbytes)
+        words[block.ROW] = scratch.address(STAGE_ROW, _ROW)
+        words[block.ROW_NBYTES] = _ROW
+        words[block.ORIGIN] = block.IN_MEMORY
+        if recipe.needs_context:
+            words[block.CONTEXT] = mine.zstd()
+        if recipe.shuffled or recipe.kind == block.BLOSC:
+            words[block.STAGE_B] = scratch.address(STAGE_B, recipe.nbytes)
+        for word, value in more:
+            words[word] = value
+        return status if self._run(self._address) else None
+
+
+class Ranges(NamedTuple):
+    """Chunks in open files: int64 arrays of one length.
+
+    ``files``: descriptors. ``offsets``, ``sizes``: where a chunk's bytes lie in its file; a size
+    of -1 stands for the fill value. ``los``, ``his``: the range that is read at once, in which
+    they lie; chunks of one range follow each other. ``longest``: bytes of the longest range.
+    """
+
+    files: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    los: np.ndarray
+    his: np.ndarray
+    longest: int
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _owned_nbytes(array: np.ndarray) -> int:
+    """Bytes of the array that owns the memory of this one."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.nbytes
