@@ -12,13 +12,18 @@ import threading
 
 import numpy as np
 
-__all__ = ["ENCODED", "KEPT_BYTES", "STAGE_A", "STAGE_B", "Scratch", "thread_scratch"]
+__all__ = [
+    "ENCODED", "KEPT_BYTES", "STAGE_A", "STAGE_B", "STAGE_ROW",
+    "Arena", "Scratch", "thread_arena", "thread_scratch",
+]  # fmt: skip
 
-ENCODED, STAGE_A, STAGE_B = 0, 1, 2
+ENCODED, STAGE_A, STAGE_B, STAGE_ROW = 0, 1, 2, 3
 KEPT_BYTES = 64 << 20
 """Larger buffers are allocated for one use and given back."""
 
 _SMALLEST = 1 << 16
+_ALIGN = 64
+_ARENA = 1 << 20
 
 
 class Scratch:
@@ -29,11 +34,12 @@ class Scratch:
     (10, False)
     """
 
-    __slots__ = ("_slots",)
+    __slots__ = ("_addresses", "_slots")
 
     def __init__(self) -> None:
         empty = memoryview(bytearray(0))
-        self._slots = [empty, empty, empty]
+        self._slots = [empty] * 4
+        self._addresses = [0] * 4
 
     def take(self, slot: int, nbytes: int) -> memoryview:
         """``nbytes`` writable bytes of unspecified content."""
@@ -44,12 +50,55 @@ class Scratch:
             return np.empty(nbytes, np.uint8).data
         size = max(_SMALLEST, 1 << (nbytes - 1).bit_length())
         self._slots[slot] = grown = np.empty(size, np.uint8).data
+        self._addresses[slot] = 0
         return grown[:nbytes]
+
+    def address(self, slot: int, nbytes: int) -> int:
+        """Where ``take`` has ``nbytes`` bytes, at most ``KEPT_BYTES``, for code that is compiled."""
+        if nbytes > KEPT_BYTES:
+            raise ValueError(f"{nbytes} bytes are not kept; at most {KEPT_BYTES} are")
+        if nbytes > len(self._slots[slot]):
+            self.take(slot, nbytes)
+        if not self._addresses[slot]:
+            kept = np.frombuffer(self._slots[slot], np.uint8)
+            self._addresses[slot] = kept.__array_interface__["data"][0]
+        return self._addresses[slot]
+
+
+class Arena(Scratch):
+    """Scratch for several buffers at once: each is valid until ``reset``.
+
+    >>> arena = Arena()
+    >>> first, second = arena.take(ENCODED, 10), arena.take(ENCODED, 20)
+    >>> first[:] = bytes(10); second[:] = b"x" * 20; bytes(first) == bytes(10)
+    True
+    """
+
+    __slots__ = ("_used",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._used = 0
+
+    def reset(self) -> None:
+        """All that was taken may be overwritten."""
+        self._used = 0
+
+    def take(self, slot: int, nbytes: int) -> memoryview:
+        """``nbytes`` writable bytes of unspecified content, apart from all others taken."""
+        start = self._used
+        if start and start + nbytes > len(self._slots[slot]):
+            return np.empty(nbytes, np.uint8).data
+        self._used = -(-(start + nbytes) // _ALIGN) * _ALIGN
+        if not start:
+            return super().take(slot, max(nbytes, _ARENA))[:nbytes]
+        return super().take(slot, start + nbytes)[start:]
 
 
 class _PerThread(threading.local):
     def __init__(self) -> None:
         self.scratch = Scratch()
+        self.arena = Arena()
 
 
 _per_thread = _PerThread()
@@ -62,3 +111,8 @@ def thread_scratch() -> Scratch:
     True
     """
     return _per_thread.scratch
+
+
+def thread_arena() -> Arena:
+    """The calling thread's arena, as its last user left it."""
+    return _per_thread.arena

@@ -11,11 +11,11 @@ Positions count from zero (see ``plan.index`` for coordinates).
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
+
+from lazytensor.plan.edges import Edges
 
 __all__ = ["DimGrid"]
 
@@ -24,8 +24,9 @@ class DimGrid:
     """The cells along one dimension of a tensor.
 
     View position ``p`` is stored position ``start + step * p``; stored cells have the fixed size
-    ``chunk``, or end at the strictly increasing ``edges`` when the sizes differ. ``free`` cells
-    cost nothing to read in part.
+    ``chunk``, or end at ``edges`` when the sizes differ (then ``chunk`` is the largest size).
+    ``free`` cells cost nothing to read in part. ``together``: how many cells, counted from the
+    first stored one, lie in one stored object (the chunks of a shard).
 
     >>> g = DimGrid.regular(10, 4)
     >>> g.nominal, g.count, g.edges_between(0, 10)
@@ -34,17 +35,18 @@ class DimGrid:
     [0, 1, 3, 4]
     """
 
-    __slots__ = ("chunk", "edges", "extent", "free", "start", "step")
+    __slots__ = ("chunk", "edges", "extent", "free", "start", "step", "together")
 
     def __init__(
         self,
         extent: int,
         chunk: int,
-        edges: tuple[int, ...] | None = None,
+        edges: Edges | None = None,
         start: int = 0,
         step: int = 1,
         *,
         free: bool = False,
+        together: int = 1,
     ) -> None:
         self.extent = extent
         self.chunk = chunk
@@ -52,11 +54,12 @@ class DimGrid:
         self.start = start
         self.step = step
         self.free = free
+        self.together = together
 
     @classmethod
-    def regular(cls, extent: int, chunk: int) -> DimGrid:
+    def regular(cls, extent: int, chunk: int, together: int = 1) -> DimGrid:
         """Cells of one size, the last one cut off by ``extent``."""
-        return cls(extent, max(1, chunk))
+        return cls(extent, max(1, chunk), together=together)
 
     @classmethod
     def whole(cls, extent: int) -> DimGrid:
@@ -64,11 +67,13 @@ class DimGrid:
         return cls(extent, max(1, extent), free=True)
 
     @classmethod
-    def from_edges(cls, edges: Sequence[int]) -> DimGrid:
-        """Cells ``[edges[i], edges[i+1])``; ``edges[0]`` is 0 and the last one is the extent."""
-        ends = tuple(edges)
-        widest = max((b - a for a, b in pairwise(ends)), default=1)
-        return cls(ends[-1] if ends else 0, max(1, widest), ends)
+    def from_edges(cls, edges: Sequence[int] | Edges, extent: int | None = None) -> DimGrid:
+        """Cells ``[edges[i], edges[i+1])``; ``edges[0]`` is 0.
+
+        ``extent``: positions there are, all of them by default; the last cell may end behind them.
+        """
+        ends = edges if isinstance(edges, Edges) else Edges.from_positions(edges)
+        return cls(ends.extent if extent is None else extent, max(1, ends.widest), ends)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DimGrid) and self._fields() == other._fields()
@@ -79,8 +84,8 @@ class DimGrid:
     def __repr__(self) -> str:
         return f"DimGrid(extent={self.extent}, nominal={self.nominal})"
 
-    def _fields(self) -> tuple[int, int, tuple[int, ...] | None, int, int]:
-        return self.extent, self.chunk, self.edges, self.start, self.step
+    def _fields(self) -> tuple[int, int, Edges | None, int, int, int]:
+        return self.extent, self.chunk, self.edges, self.start, self.step, self.together
 
     @property
     def nominal(self) -> int:
@@ -101,6 +106,7 @@ class DimGrid:
             self.start + self.step * start,
             self.step * step,
             free=self.free,
+            together=self.together,
         )
 
     def stored_cell(self, position: int) -> int:
@@ -108,7 +114,7 @@ class DimGrid:
         stored = max(0, self.start + self.step * position)
         if self.edges is None:
             return stored // self.chunk
-        return bisect_right(self.edges, stored) - 1
+        return self.edges.cell_at(stored)
 
     @property
     def count(self) -> int:
@@ -119,11 +125,17 @@ class DimGrid:
         """Number of stored cells that the positions ``[lo, hi)`` touch."""
         if hi <= lo:
             return 0
-        if self.edges is None and abs(self.step) <= self.chunk:
+        if abs(self.step) == 1 or (self.edges is None and abs(self.step) <= self.chunk):
             return abs(self.stored_cell(hi - 1) - self.stored_cell(lo)) + 1
         if self.edges is None:
             return hi - lo
-        return len(self.stored_cells(lo, hi))
+        step = abs(self.step)
+        lowest = self.start + self.step * (lo if self.step > 0 else hi - 1)
+        # Positions before the first cell are those of windows that hang over it, and belong to it.
+        outside = min(hi - lo, max(0, -(lowest // step)))
+        first = lowest + outside * step
+        found = self.edges.touched(first, step, hi - lo - outside)
+        return found + (outside > 0 and (not found or self.edges.cell_at(first) > 0))
 
     def stored_cells(self, lo: int, hi: int) -> range | np.ndarray:
         """The stored cells that the positions ``[lo, hi)`` touch, ascending."""
@@ -139,7 +151,7 @@ class DimGrid:
         """Stored cells of an array of stored positions."""
         if self.edges is None:
             return stored // self.chunk
-        return np.searchsorted(np.asarray(self.edges), stored, side="right") - 1
+        return self.edges.cells_of(stored)
 
     def stored_extent(self, cell: int, size: int) -> tuple[int, int]:
         """Stored positions ``[lo, hi)`` of a stored cell, clipped to the stored size."""
@@ -149,12 +161,26 @@ class DimGrid:
 
     def edges_between(self, lo: int, hi: int) -> list[int]:
         """``[lo, ..., hi]`` with every position in between at which a new cell starts."""
+        if self.edges is not None and hi > lo:
+            return [lo, *self._starts_inside(lo, hi), hi]
         out = [lo]
         while (position := self._next_edge(out[-1])) < hi:
             out.append(position)
         if hi > lo:
             out.append(hi)
         return out
+
+    def _starts_inside(self, lo: int, hi: int) -> list[int]:
+        """Positions above ``lo`` and below ``hi`` at which a new cell of several sizes starts."""
+        assert self.edges is not None
+        ends = sorted(max(0, self.start + self.step * p) for p in (lo, hi - 1))
+        edges = self.edges.inside(*ends)
+        if self.step > 0:
+            found = -((self.start - edges) // self.step)
+        else:
+            found = (self.start - edges) // -self.step + 1
+        positions: list[int] = np.unique(found).tolist()
+        return positions
 
     def _next_edge(self, position: int) -> int:
         """First position after ``position`` that lies in another cell."""
@@ -163,9 +189,9 @@ class DimGrid:
             cell_lo = stored // self.chunk * self.chunk
             cell_hi = cell_lo + self.chunk
         else:
-            at = bisect_right(self.edges, stored)
-            cell_lo = self.edges[at - 1]
-            cell_hi = self.edges[at] if at < len(self.edges) else stored + 1
+            cell = self.edges.cell_at(stored)
+            cell_lo = self.edges[cell]
+            cell_hi = self.edges[cell + 1] if cell < self.edges.count else stored + 1
         if self.step > 0:
             ahead = -(-(cell_hi - self.start) // self.step)
         else:

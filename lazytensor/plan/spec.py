@@ -17,6 +17,7 @@ import numpy as np
 
 from lazytensor.errors import DimensionError, ShapeError
 from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.edges import Edges
 from lazytensor.plan.grid import DimGrid
 
 __all__ = ["Axis", "Schema", "TensorSpec", "make_spec"]
@@ -152,15 +153,17 @@ def make_spec(
     dims: Sequence[str | None] | None = None,
     origin: Sequence[int] | None = None,
     axes: Sequence[Axis] | None = None,
-    chunks: Sequence[int | Sequence[int]] | None = None,
+    chunks: Sequence[int | Sequence[int] | Edges] | None = None,
+    together: Sequence[int] | None = None,
 ) -> TensorSpec:
     """The spec of a source.
 
     ``shape``: extents. ``dims``: names, ``None`` or ``""`` where unnamed; names that occur twice
     lose their meaning and become ``""``, with a warning. ``origin``: coordinate of the first
     element, 0 by default. ``axes``: world meaning; their names are replaced by ``dims``.
-    ``chunks``: per dim a cell size, or the sizes of all cells; by default one cell
-    that may be cut anywhere.
+    ``chunks``: per dim a cell size, the sizes of all cells, or their edges (the last of which may
+    lie behind the extent); by default one cell that may be cut anywhere. ``together``: per dim how
+    many cells of one size lie in one stored object; 1 by default.
 
     Raises ``ShapeError`` for negative extents or more than 64 dims, ``DimensionError`` when a
     sequence has the wrong length.
@@ -181,8 +184,13 @@ def make_spec(
         [DimGrid.whole(n) for n in extents]
         if chunks is None
         else [
-            _dim_grid(n, c)
-            for n, c in zip(extents, _per_dim("chunks", chunks, rank, []), strict=True)
+            _dim_grid(n, c, k)
+            for n, c, k in zip(
+                extents,
+                _per_dim("chunks", chunks, rank, []),
+                _per_dim("together", together, rank, [1] * rank),
+                strict=True,
+            )
         ]
     )
     start = tuple(int(c) for c in lo)
@@ -216,11 +224,13 @@ def _unique_names(dims: Sequence[str | None]) -> tuple[str, ...]:
     return tuple("" if name in twice else name for name in names)
 
 
-def _dim_grid(extent: int, chunk: int | Sequence[int]) -> DimGrid:
+def _dim_grid(extent: int, chunk: int | Sequence[int] | Edges, together: int) -> DimGrid:
+    if isinstance(chunk, Edges):
+        return DimGrid.from_edges(chunk, extent)
     if isinstance(chunk, (int, np.integer)):
         if chunk < 0 or (chunk == 0 and extent):
             raise ShapeError(f"chunk size {chunk} is not positive")
-        return DimGrid.regular(extent, int(chunk))
+        return DimGrid.regular(extent, int(chunk), together)
     edges = [0]
     for size in chunk:
         edges.append(edges[-1] + int(size))

@@ -24,7 +24,7 @@ from lazytensor.errors import (
     SourceError,
     SourceNotFoundError,
 )
-from lazytensor.io.codec.bytecodec import crc32c
+from lazytensor.io.codec.checksums import crc32c
 from lazytensor.io.store_counting import CountingStore
 from lazytensor.io.zarr import ZarrSource, from_json, scan
 from lazytensor.plan.counters import snapshot

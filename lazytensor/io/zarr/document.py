@@ -7,19 +7,26 @@ state only what they expect.
 from __future__ import annotations
 
 import json
+import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from lazytensor.errors import FormatError
 from lazytensor.io.store import Buffer
 
-__all__ = ["MAX_EXTENT", "Fields", "describe", "parse_json"]
+__all__ = ["MAX_EXTENT", "Fields", "describe", "extension", "parse_json"]
 
 MAX_EXTENT = 1 << 62
 """Larger extents are refused: positions must stay far from the end of a 64-bit integer."""
 
 _MAX_NDIM = 64
+_MAX_NUMBER = sys.float_info.max
 _SHOWN = 60
+# What a file holds may be long, deep, or a number whose digits take minutes; reprlib stops early.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHOWN
 
 
 def describe(value: object) -> str:
@@ -27,10 +34,13 @@ def describe(value: object) -> str:
 
     >>> describe({"a": 1})
     "an object with the keys ['a']"
+    >>> describe([1] * 100)
+    '[1, 1, 1, 1, 1, 1, ...]'
     """
     if isinstance(value, dict):
-        return f"an object with the keys {list(value)[:8]}"
-    text = repr(value) if not isinstance(value, int) or abs(value) < MAX_EXTENT else "a huge number"
+        return f"an object with the keys {_SHORT.repr(list(value)[:8])}"
+    huge = isinstance(value, int) and value.bit_length() > 64
+    text = "a huge number" if huge else _SHORT.repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
@@ -139,7 +149,27 @@ class Fields:
 
     def number(self, key: str) -> float:
         """The finite number under a key."""
-        value = self.document.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.wrong(key, "a number")
+        value: Any = self.document.get(key)
+        if type(value) not in (int, float) or abs(value) > _MAX_NUMBER or math.isnan(value):
+            raise self.wrong(key, "a finite number")
         return float(value)
+
+
+def extension(value: Any, where: str) -> tuple[str, Fields, bool]:
+    """Name, configuration and "may be skipped" of an extension point in the metadata.
+
+    Since v3.1 of the format an extension without configuration may be written as its bare name.
+
+    >>> name, settings, skippable = extension("crc32c", "zarr.json: codecs[1]")
+    >>> name, dict(settings.document), skippable
+    ('crc32c', {}, False)
+    """
+    if isinstance(value, str):
+        return value, Fields({}, where), False
+    if not isinstance(value, dict):
+        raise FormatError(
+            f"{where}: expected a name or an object with a name, found {describe(value)}"
+        )
+    fields = Fields(value, where)
+    skippable = value.get("must_understand") is False
+    return fields.text("name"), fields.fields("configuration", optional=True), skippable

@@ -10,10 +10,12 @@ __all__ = ["KeyEncoding"]
 
 @dataclass(frozen=True, slots=True)
 class KeyEncoding:
-    """A chunk key encoding of zarr: ``"default"`` (``c/0/1``) or ``"v2"`` (``0.1``).
+    """A chunk key encoding: ``"default"`` (``c/0/1``) or ``"v2"`` (``0.1``) of zarr, or ``"n5"``.
 
-    >>> KeyEncoding("default", "/").key((0, 12)), KeyEncoding("v2", ".").key((0, 12))
-    ('c/0/12', '0.12')
+    N5 names the number along the last dimension first.
+
+    >>> [KeyEncoding(*kind).key((0, 12)) for kind in (("default", "/"), ("v2", "."), ("n5", "/"))]
+    ['c/0/12', '0.12', '12/0']
     >>> KeyEncoding("default", ".").key(()), KeyEncoding("v2", ".").key(())
     ('c', '0')
     """
@@ -35,7 +37,8 @@ class KeyEncoding:
         """The name of the chunk with these indices."""
         if not indices:
             return self.scalar
-        return self.prefix + self.separator.join(map(str, indices))
+        ordered = reversed(indices) if self.kind == "n5" else indices
+        return self.prefix + self.separator.join(map(str, ordered))
 
     def indices(self, key: str, counts: Sequence[int]) -> tuple[int, ...] | None:
         """The chunk that a name means in a grid of ``counts`` chunks, or None.
@@ -52,6 +55,8 @@ class KeyEncoding:
         parts = key[len(self.prefix) :].split(self.separator)
         if len(parts) != len(counts):
             return None
+        if self.kind == "n5":
+            parts.reverse()
         found = []
         for part, count in zip(parts, counts, strict=True):
             # Only the spelling that key() writes: no sign, no leading zero, no other digits.

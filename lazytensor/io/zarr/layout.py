@@ -1,49 +1,84 @@
 """How the values of one stored object are laid out, and reading a part of them.
 
-Two kinds: a plain object is one encoded chunk; a shard holds many, found through its index, each of
-which may be a shard again. Both answer the same question: put the part ``where`` of your values
-into ``place``. Shards are read through one handle, so index and chunks always belong together, and
-chunks that lie near each other are read with one request.
+Two kinds: a plain object is one encoded chunk; a shard (``shard``) holds many, each of which may be
+a shard again. Both answer the same question: put the part ``where`` of your values into ``place``.
+A part may have steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from itertools import product
-from typing import Any, Protocol
+import math
+from collections.abc import Hashable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
-from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
+from lazytensor.io.codec.compiled import Cells, Recipe, recipe_of
+from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.scratch import Scratch
-from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
-from lazytensor.io.zarr.shard_index import ABSENT, ShardIndex
+from lazytensor.io.store import Buffer, Store, StoredObject
+from lazytensor.native import kernel
 from lazytensor.plan.counters import count
 
-__all__ = ["Layout", "PlainLayout", "ShardLayout", "pieces"]
+__all__ = ["Layout", "Piece", "PlainLayout", "Where", "cell_of", "pieces"]
 
 Where = tuple[slice, ...]
-# Indexes an array without dimensions so that it yields a view and not a scalar.
-_WHOLE: tuple[Any, ...] = (...,)
 Piece = tuple[int, slice, slice]
+# What compiled decoding gains, in seconds, and what it costs to set up.
+_GAIN_PER_CHUNK = 6e-6
+_GAIN_PER_BYTE = 5e-11
+_COST_OF_COMPILED = 25e-6
 
 
-def pieces(lo: int, hi: int, size: int) -> list[Piece]:
-    """Cut positions ``[lo, hi)`` at multiples of ``size``.
+def pieces(lo: int, hi: int, size: int, step: int = 1) -> list[Piece]:
+    """Cut the positions ``lo, lo + step, ...`` below ``hi`` at multiples of ``size``.
 
-    Returns ``(cell, part of the cell, part of [lo, hi))`` in ascending order.
+    Returns ``(cell, part of the cell, places among the positions)`` in ascending order, for cells
+    that hold any.
 
     >>> pieces(3, 9, 4)
     [(0, slice(3, 4, None), slice(0, 1, None)), (1, slice(0, 4, None), slice(1, 5, None)), \
 (2, slice(0, 1, None), slice(5, 6, None))]
+    >>> pieces(3, 9, 4, 3)
+    [(0, slice(3, 4, 3), slice(0, 1, None)), (1, slice(2, 4, 3), slice(1, 2, None))]
     """
+    if step != 1:
+        return _stepped_pieces(lo, hi, size, step)
     found = []
     for cell in range(lo // size, -(-hi // size) if hi > lo else 0):
         start = cell * size
         a, b = max(lo, start), min(hi, start + size)
         found.append((cell, slice(a - start, b - start), slice(a - lo, b - lo)))
     return found
+
+
+def _stepped_pieces(lo: int, hi: int, size: int, step: int) -> list[Piece]:
+    found = []
+    first = lo
+    while first < hi:
+        cell = first // size
+        start = cell * size
+        stop = min(hi, start + size)
+        extent = -(-(stop - first) // step)
+        place = (first - lo) // step
+        found.append((cell, slice(first - start, stop - start, step), slice(place, place + extent)))
+        first += extent * step
+    return found
+
+
+def cell_of(cells: Sequence[Sequence[Piece]], number: int) -> tuple[Where, Where]:
+    """Part and place of the cell with a number in C order.
+
+    >>> cell_of([pieces(0, 4, 2), pieces(1, 6, 3)], 2)
+    ((slice(0, 2, None), slice(1, 3, None)), (slice(2, 4, None), slice(0, 2, None)))
+    """
+    where, spot = [], []
+    for dim in reversed(cells):
+        number, i = divmod(number, len(dim))
+        where.append(dim[i][1])
+        spot.append(dim[i][2])
+    return tuple(reversed(where)), tuple(reversed(spot))
 
 
 class Layout(Protocol):
@@ -91,6 +126,28 @@ class PlainLayout:
         self.decoder = decoder
         self.shape = decoder.shape
         self.grain = decoder.shape
+        self._recipe: Recipe | None = None
+        self._asked = False
+
+    def compiled(
+        self, cells: Sequence[Sequence[Piece]], out: np.ndarray, fill: np.ndarray
+    ) -> Cells | None:
+        """The chunks of a box for the compiled way of decoding them, or None.
+
+        None where there is no compiled code for these chunks, or not yet, and where there is too
+        little to do: what is compiled gains some microseconds a chunk, and the memory traffic of
+        the copy to its place.
+        """
+        count = math.prod(map(len, cells))
+        gain = count * (_GAIN_PER_CHUNK + self.decoder.nbytes * _GAIN_PER_BYTE)
+        if gain < _COST_OF_COMPILED:
+            return None
+        if not self._asked:
+            self._recipe, self._asked = recipe_of(self.decoder), True
+        if self._recipe is None:
+            return None
+        run = kernel("chunks", saves=gain - _COST_OF_COMPILED)
+        return None if run is None else Cells(run, self._recipe, cells, out, fill)
 
     def read(
         self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
@@ -139,153 +196,3 @@ class PlainLayout:
     ) -> int | None:
         """Size of the object."""
         return whole.size
-
-
-class _Window(StoredObject):
-    """An inner chunk of a shard, as an object of its own."""
-
-    __slots__ = ("_base", "_whole", "size", "token")
-
-    def __init__(self, whole: StoredObject, base: int, size: int) -> None:
-        self._whole = whole
-        self._base = base
-        self.size = size
-        self.token = whole.token
-
-    def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
-        """Exactly ``nbytes`` bytes from ``start`` of the window; the caller keeps inside it."""
-        return self._whole.read(self._base + start, nbytes, scratch)
-
-
-class ShardLayout:
-    """Many encoded chunks and an index.
-
-    ``shape``: of the shard, in the array's axes. ``axes``: axis ``i`` of the stored shard is the
-    array's axis ``axes[i]``. ``inner``: layout of an inner chunk, in the axes of the stored shard.
-    ``fill``: value of inner chunks that are not stored. ``outer``: decoders of the whole shard; if
-    there are any, it can only be read whole.
-    """
-
-    is_sharded = True
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        axes: tuple[int, ...],
-        inner: Layout,
-        index: ShardIndex,
-        fill: np.ndarray,
-        outer: ByteChain,
-    ) -> None:
-        self.shape = shape
-        self.axes = axes
-        self.inner = inner
-        self.index = index
-        self.fill = fill
-        self.outer = outer
-        grain = dict(zip(axes, inner.grain, strict=True))
-        partial = not outer.codecs
-        self.grain = tuple(grain[a] for a in range(len(axes))) if partial else shape
-        self._most = index.stored_nbytes + 2 * fill.itemsize * int(np.prod(shape, dtype=object))
-
-    def read(
-        self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
-    ) -> bool:
-        """Read the index and the inner chunks needed, through one handle."""
-        whole = store.open(key)
-        if whole is None:
-            return False
-        with whole:
-            self.read_part(whole, (store.identity, key), where, place, scratch, store)
-        return True
-
-    def read_buffer(self, data: Buffer, where: Where, place: np.ndarray, scratch: Scratch) -> None:
-        """Decode what is needed of a shard in memory."""
-        self.read_part(MemoryObject(data), None, where, place, scratch, None)
-
-    def _opened(self, whole: StoredObject) -> StoredObject:
-        """The shard proper, once the decoders around it are through."""
-        if not self.outer.codecs:
-            return whole
-        return MemoryObject(self.outer.decode_all(whole.read(0, whole.size), self._most))
-
-    def read_part(
-        self,
-        whole: StoredObject,
-        key: Hashable,
-        where: Where,
-        place: np.ndarray,
-        scratch: Scratch,
-        store: Store | None,
-    ) -> None:
-        """Read the inner chunks that ``where`` touches, those near each other together."""
-        shard = self._opened(whole)
-        index = self.index.read(shard, key, scratch)
-        turned = place.transpose(self.axes)
-        cells = [
-            pieces(where[a].start, where[a].stop, size)
-            for a, size in zip(self.axes, self.inner.shape, strict=True)
-        ]
-        part = index[tuple(slice(c[0][0], c[-1][0] + 1) if c else slice(0) for c in cells)]
-        wanted: list[tuple[Where, np.ndarray]] = []
-        ranges: list[tuple[int, int]] = []
-        for (offset, size), inside, spot in zip(
-            part.reshape(-1, 2).tolist(),
-            product(*[[piece[1] for piece in dim] for dim in cells]),
-            product(*[[piece[2] for piece in dim] for dim in cells]),
-            strict=True,
-        ):
-            place = turned[spot or _WHOLE]
-            if offset == size == ABSENT:
-                place[...] = self.fill
-                continue
-            if offset + size > shard.size:
-                raise ChunkDecodeError(
-                    f"inner chunk at {[part.start for part in spot]} of the part read: the index "
-                    f"says bytes [{offset}, {offset + size}) of a shard of {shard.size} bytes"
-                )
-            wanted.append((inside, place))
-            ranges.append((offset, offset + size))
-        self._read_ranges(shard, key, ranges, wanted, scratch, store)
-
-    def _read_ranges(
-        self,
-        shard: StoredObject,
-        key: Hashable,
-        ranges: list[tuple[int, int]],
-        wanted: list[tuple[Where, np.ndarray]],
-        scratch: Scratch,
-        store: Store | None,
-    ) -> None:
-        inner = self.inner
-        if inner.is_sharded:
-            for (start, end), (where, spot) in zip(ranges, wanted, strict=True):
-                window = _Window(shard, start, end - start)
-                inner.read_part(window, (key, start), where, spot, scratch, store)
-            return
-        gap, limit = (0, 1 << 20) if store is None else (store.gap, store.merge_limit)
-        groups = merge_ranges(ranges, gap, limit)
-        buffers = shard.read_many([(lo, hi) for lo, hi, _ in groups], scratch)
-        for (lo, _, members), buffer in zip(groups, buffers, strict=True):
-            view = memoryview(buffer)
-            count("bytes_read", len(view))
-            for at in members:
-                start, end = ranges[at]
-                where, spot = wanted[at]
-                inner.read_buffer(view[start - lo : end - lo], where, spot, scratch)
-
-    def stored_size(
-        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
-    ) -> int | None:
-        """Size of the inner chunk according to the index."""
-        if self.outer.codecs:
-            return whole.size
-        turned = tuple(at[a] for a in self.axes)
-        cell = tuple(p // size for p, size in zip(turned, self.inner.shape, strict=True))
-        offset, size = self.index.read(whole, key, scratch)[cell].tolist()
-        if offset == size == ABSENT:
-            return None
-        if not self.inner.is_sharded or offset + size > whole.size:
-            return int(size)
-        rest = tuple(p % extent for p, extent in zip(turned, self.inner.shape, strict=True))
-        return self.inner.stored_size(_Window(whole, offset, size), (key, offset), rest, scratch)

@@ -6,21 +6,30 @@ after can rely on shapes that fit, codecs that exist and fill values of the righ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lazytensor.errors import FormatError
-from lazytensor.io.codec.bytecodec import ByteCodec
-from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
-from lazytensor.io.codec.table import byte_codec
-from lazytensor.io.zarr.codecs_v3 import build_layout, extension
-from lazytensor.io.zarr.document import Fields
-from lazytensor.io.zarr.dtypes import parse_dtype_v2, parse_dtype_v3, parse_fill_value
+from lazytensor.io.zarr.codecs_v2 import build_decoder, encoding_steps
+from lazytensor.io.zarr.codecs_v3 import build_layout
+from lazytensor.io.zarr.document import Fields, extension
+from lazytensor.io.zarr.dtypes import parse_dtype_v2, parse_dtype_v3
+from lazytensor.io.zarr.fill_values import parse_fill_value
+from lazytensor.io.zarr.grids import (
+    CellGrid,
+    Cells,
+    common_shape,
+    nominal_shape,
+    parse_rectilinear,
+)
 from lazytensor.io.zarr.keys import KeyEncoding
 from lazytensor.io.zarr.layout import Layout, PlainLayout
+from lazytensor.plan.edges import Edges
 
 __all__ = ["ArrayMetadata", "GroupMetadata", "parse_array_v2", "parse_group", "parse_v3"]
 
@@ -42,11 +51,13 @@ _ARRAY_KEYS = _NODE_KEYS | {
 class ArrayMetadata:
     """A zarr array as its metadata describes it.
 
-    ``chunk_shape``: of a stored object (a shard, where there are any). ``layout``: how to read one.
-    ``dtype``: of the values, in the machine's byte order. ``fill_value``: 0-d, read only.
+    ``zarr_format``: 2 or 3, None for N5. ``chunk_shape``: of a stored object (a shard, where there
+    are any). ``layout``: how to read one. ``grid``: None where all objects are like that one; else
+    the grid they lie in, and ``chunk_shape`` and ``layout`` are those of the largest. ``dtype``: of
+    the values, in the machine's byte order. ``fill_value``: 0-d, read only.
     """
 
-    zarr_format: int
+    zarr_format: int | None
     shape: tuple[int, ...]
     dtype: np.dtype
     chunk_shape: tuple[int, ...]
@@ -58,16 +69,68 @@ class ArrayMetadata:
     codecs: tuple[Any, ...]
     attributes: Mapping[str, Any]
     document: Mapping[str, Any]
+    grid: CellGrid | None = None
+
+    @property
+    def format(self) -> str:
+        """Name of the format, for people."""
+        return _format_name(self.zarr_format)
+
+    @property
+    def read_cells(self) -> tuple[Cells, ...]:
+        """The cells that can be read alone, per dimension.
+
+        Inner chunks divide every shard, so that they form a regular grid also where shards do not.
+        """
+        stored = self.chunk_shape if self.grid is None else self.grid.dims
+        return tuple(
+            cells if size == whole else size
+            for size, whole, cells in zip(self.layout.grain, self.chunk_shape, stored, strict=True)
+        )
+
+    @property
+    def cells_together(self) -> tuple[int, ...]:
+        """How many of the cells lie in one object, per dimension; 1 where that differs."""
+        if self.grid is not None:
+            return (1,) * len(self.shape)
+        pairs = zip(self.chunk_shape, self.layout.grain, strict=True)
+        return tuple(whole // size for whole, size in pairs)
+
+    def locate(self, at: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], Layout]:
+        """Number of the object that holds a position, the position in it, and its layout."""
+        if self.grid is not None:
+            return self.grid.locate(at)
+        found = [divmod(p, size) for p, size in zip(at, self.chunk_shape, strict=True)]
+        return tuple(i for i, _ in found), tuple(p for _, p in found), self.layout
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many objects there are places for, per dimension."""
+        if self.grid is not None:
+            return self.grid.counts(self.shape)
+        return tuple(-(-n // size) for n, size in zip(self.shape, self.chunk_shape, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMetadata:
-    """A zarr group; ``consolidated`` maps paths below it to documents, None if there are none."""
+    """A group; ``consolidated`` maps paths below it to documents, None if there are none.
 
-    zarr_format: int
+    ``zarr_format``: 2 or 3, None for N5.
+    """
+
+    zarr_format: int | None
     attributes: Mapping[str, Any]
     document: Mapping[str, Any]
     consolidated: Mapping[str, Mapping[str, Any]] | None = None
+
+    @property
+    def format(self) -> str:
+        """Name of the format, for people."""
+        return _format_name(self.zarr_format)
+
+
+def _format_name(zarr_format: int | None) -> str:
+    return "n5" if zarr_format is None else f"zarr v{zarr_format}"
 
 
 def parse_v3(document: Mapping[str, Any], where: str) -> ArrayMetadata | GroupMetadata:
@@ -96,10 +159,12 @@ def parse_group(document: Mapping[str, Any], where: str, zarr_format: int) -> Gr
     consolidated = None
     if document.get("consolidated_metadata") is not None:
         inline = fields.fields("consolidated_metadata")
-        inline.choice("kind", ("inline",), "inline")
-        consolidated = dict(inline.fields("metadata").document)
-        for path in consolidated:
-            inline.fields("metadata").fields(path)
+        ignored = inline.document.get("must_understand") is False
+        if not ignored or inline.document.get("kind", "inline") == "inline":
+            inline.choice("kind", ("inline",), "inline")
+            consolidated = dict(inline.fields("metadata").document)
+            for path in consolidated:
+                inline.fields("metadata").fields(path)
     attributes = fields.fields("attributes", optional=True).document
     return GroupMetadata(zarr_format, attributes, document, consolidated)
 
@@ -108,27 +173,46 @@ def _parse_array_v3(fields: Fields) -> ArrayMetadata:
     shape = fields.extents("shape")
     dtype = parse_dtype_v3(fields.get("data_type"), fields.at("data_type"))
     fill = parse_fill_value(fields.get("fill_value"), dtype, fields.at("fill_value"), zarr_format=3)
-    if fields.items("storage_transformers", optional=True):
-        raise fields.wrong("storage_transformers", "an empty list")
-    name, settings, _ = extension(fields.get("chunk_grid"), fields.at("chunk_grid"))
-    if name != "regular":
-        raise FormatError(f"{fields.at('chunk_grid')}: grid {name!r} is not supported")
-    chunk_shape = settings.extents("chunk_shape", rank=len(shape), least=1)
+    for i, value in enumerate(fields.items("storage_transformers", optional=True)):
+        name, _, skippable = extension(value, f"{fields.at('storage_transformers')}[{i}]")
+        if not skippable:
+            raise FormatError(
+                f"{fields.at('storage_transformers')}[{i}]: {name!r} is not supported"
+            )
+    cells = _parse_cells(fields, shape)
+    chunk_shape = nominal_shape(cells)
     codecs = fields.items("codecs")
+    build = partial(build_layout, codecs, dtype=dtype, fill=fill, where=fields.at("codecs"))
+    layout = build(chunk_shape)
+    varied = any(isinstance(dim, Edges) for dim in cells)
+    if varied and layout.is_sharded:
+        build(common_shape(cells))  # refuses inner chunks that do not divide every shard
     return ArrayMetadata(
         zarr_format=3,
         shape=shape,
         dtype=dtype,
         chunk_shape=chunk_shape,
         keys=_parse_keys(fields),
-        layout=build_layout(codecs, chunk_shape, dtype, fill, fields.at("codecs")),
+        layout=layout,
         fill_value=fill,
         dimension_names=_parse_names(fields, "dimension_names", len(shape)),
         order="C",
         codecs=tuple(codecs),
         attributes=fields.fields("attributes", optional=True).document,
         document=fields.document,
+        grid=CellGrid(cells, build) if varied else None,
     )
+
+
+def _parse_cells(fields: Fields, shape: tuple[int, ...]) -> tuple[Cells, ...]:
+    """The chunk grid: cells per dimension."""
+    where = fields.at("chunk_grid")
+    name, settings, _ = extension(fields.get("chunk_grid"), where)
+    if name == "regular":
+        return settings.extents("chunk_shape", rank=len(shape), least=1)
+    if name == "rectilinear":
+        return parse_rectilinear(settings, shape)
+    raise FormatError(f"{where}: grid {name!r} is not supported; known: regular, rectilinear")
 
 
 def _parse_keys(fields: Fields) -> KeyEncoding:
@@ -149,6 +233,28 @@ def _parse_names(fields: Fields, key: str, rank: int) -> tuple[str | None, ...] 
     return tuple(names)
 
 
+def _xarray_names(
+    attributes: Mapping[str, Any], rank: int, where: str
+) -> tuple[str | None, ...] | None:
+    """Names as xarray notes them among the attributes of v2, which the format knows nothing of.
+
+    Others use the key with another meaning (NCZarr gives scalars one dimension and no name), so
+    that what does not fit is passed over.
+    """
+    try:
+        return _parse_names(Fields(attributes, where), "_ARRAY_DIMENSIONS", rank)
+    except FormatError as error:
+        warnings.warn(f"{error}; the dimensions have no names", UserWarning, stacklevel=2)
+        return None
+
+
+def _object_codec(fields: Fields) -> str | None:
+    """Id of the filter that made bytes of objects: the first one, where there is any."""
+    first = next(iter(fields.items("filters", optional=True)), None)
+    name = first.get("id") if isinstance(first, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def parse_array_v2(
     document: Mapping[str, Any], attributes: Mapping[str, Any], where: str
 ) -> ArrayMetadata:
@@ -161,45 +267,28 @@ def parse_array_v2(
     if any(not size and extent for size, extent in zip(chunks, shape, strict=True)):
         raise fields.wrong("chunks", "positive integers")
     chunk_shape = tuple(size or 1 for size in chunks)
-    stored = parse_dtype_v2(fields.get("dtype"), fields.at("dtype"))
-    dtype = stored if stored.isnative else stored.newbyteorder("=")
+    described = parse_dtype_v2(
+        fields.get("dtype"), fields.at("dtype"), object_codec=_object_codec(fields)
+    )
     fill = parse_fill_value(
-        document.get("fill_value"), dtype, fields.at("fill_value"), zarr_format=2
+        document.get("fill_value"), described, fields.at("fill_value"), zarr_format=2
     )
     order = fields.choice("order", ("C", "F"), "C")
     rank = len(shape)
     axes = tuple(range(rank)) if order == "C" else tuple(reversed(range(rank)))
-    settings = _codecs_v2(fields)
-    decoder = ChunkDecoder(
-        chunk_shape,
-        dtype,
-        dtype if stored == dtype else stored,
-        axes,
-        ByteChain(tuple(codec for codec, _ in reversed(settings))),
-    )
-    names = _parse_names(Fields(attributes, where), "_ARRAY_DIMENSIONS", rank)
+    decoder = build_decoder(fields, chunk_shape, described, axes)
+    names = _xarray_names(attributes, rank, where)
     return ArrayMetadata(
         zarr_format=2,
         shape=shape,
-        dtype=dtype,
+        dtype=decoder.dtype,
         chunk_shape=chunk_shape,
         keys=KeyEncoding("v2", fields.choice("dimension_separator", ("/", "."), ".")),
         layout=PlainLayout(decoder),
         fill_value=fill,
         dimension_names=names,
         order=order,
-        codecs=tuple(text for _, text in settings),
+        codecs=tuple(step.document for step in encoding_steps(fields)),
         attributes=attributes,
         document=document,
     )
-
-
-def _codecs_v2(fields: Fields) -> list[tuple[ByteCodec, Any]]:
-    """Filters and compressor in the order of encoding, each with its description."""
-    steps = fields.objects("filters", optional=True)
-    if fields.document.get("compressor") is not None:
-        steps.append(fields.fields("compressor"))
-    return [
-        (byte_codec(step.text("id"), step.document, step.where, zarr_format=2), step.document)
-        for step in steps
-    ]

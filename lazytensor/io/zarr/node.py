@@ -1,7 +1,10 @@
 """Finding nodes in a store: which metadata stands at a path, and what lies below a group.
 
 A ``Catalog`` is one store seen from one root, with the consolidated metadata found there, if any:
-then a whole hierarchy is known after a single read, and nothing needs to be listed.
+then a whole hierarchy is known after a single read, and nothing needs to be listed. That one
+document is then the only truth, also where the files say something else: what it does not list is
+not there, and what it lists is believed. A reader that mixed the two would show a hierarchy that
+never existed.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lazytensor.errors import FormatError, SourceNotFoundError
+from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Store, join_key
 from lazytensor.io.zarr.document import Fields, parse_json
 from lazytensor.io.zarr.metadata import (
@@ -20,11 +23,17 @@ from lazytensor.io.zarr.metadata import (
     parse_group,
     parse_v3,
 )
+from lazytensor.io.zarr.n5 import parse_n5
 
-__all__ = ["Catalog", "Node", "open_node"]
+__all__ = ["Catalog", "Node", "open_catalog", "open_node"]
 
 _V3, _ARRAY_V2, _GROUP_V2, _ATTRS_V2 = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+_V2_NAMES = frozenset((_ARRAY_V2, _GROUP_V2, _ATTRS_V2))
 _CONSOLIDATED_V2 = ".zmetadata"
+_MOST_IMPLICIT = 8
+_MOST_LOOKED_AT = 64
+_SHOWN = 10
+_N5 = "attributes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +56,55 @@ class Catalog:
     def __init__(self, store: Store, root: str = "", *, consolidated: bool | None = False) -> None:
         self.store = store
         self.root = root
-        self._documents: Mapping[str, Mapping[str, Any]] | None = None
+        self._documents: dict[str, Mapping[str, Any]] | None = None
         self._source: tuple[str, Hashable | None] = ("", None)
         if consolidated is not False:
-            self._consolidate()
+            self.consolidate()
         if consolidated and self._documents is None:
             raise FormatError(
                 f"{store.name}/{root}: there is no consolidated metadata; open it with "
                 "consolidated=None"
             )
 
-    def _consolidate(self) -> None:
+    @property
+    def is_consolidated(self) -> bool:
+        """Whether everything is known from one document."""
+        return self._documents is not None
+
+    def consolidate(self) -> None:
+        """Use consolidated metadata if there is some, in the place where each format has it."""
         node = self.find("")
-        if node is None or not isinstance(node.metadata, GroupMetadata):
+        group = None if node is None else node.metadata
+        if isinstance(group, ArrayMetadata):
             return
-        if node.metadata.zarr_format == 3:
-            if node.metadata.consolidated is not None:
-                self._documents = {
-                    join_key(path, _V3): document
-                    for path, document in node.metadata.consolidated.items()
-                } | {_V3: node.metadata.document}
-                self._source = node.key, node.token
-            return
+        if node is None or group is None or group.zarr_format == 2:
+            self.consolidate_v2()
+        elif group.consolidated is not None:
+            self._documents = _flattened(group.document, self._where(node.key))
+            self._documents[_V3] = group.document
+            self._source = node.key, node.token
+
+    def consolidate_v2(self) -> None:
+        """Use consolidated metadata of v2, beside which writers may have left nothing else."""
         key = join_key(self.root, _CONSOLIDATED_V2)
         document = self._load(key)
         if document is None:
             return
-        where = f"{self.store.name}/{key}"
-        fields = Fields(document[0], where)
+        fields = Fields(document[0], self._where(key))
+        if fields.document.get("zarr_consolidated_format", 1) != 1:
+            raise fields.wrong("zarr_consolidated_format", "1")
         metadata = fields.fields("metadata")
-        self._documents = {path: metadata.fields(path).document for path in metadata.document}
+        documents = {path: metadata.fields(path).document for path in metadata.document}
+        self._documents = {
+            _inner_key(path, metadata): inner
+            for path, inner in documents.items()
+            if path.rpartition("/")[2] in _V2_NAMES
+        }
         self._source = key, document[1]
+
+    def _where(self, key: str) -> str:
+        """Where a file is, for messages."""
+        return f"{self.store.name}/{key}"
 
     def _load(self, key: str) -> tuple[Mapping[str, Any], Hashable | None] | None:
         """A document and its state, from the file itself."""
@@ -96,25 +123,43 @@ class Catalog:
 
     def find(self, path: str) -> Node | None:
         """The node at a path below the root, or None; ``FormatError`` for bad metadata."""
-        path = join_key(path)
+        try:
+            return self._find(join_key(path))
+        except RecursionError as error:
+            where = self._where(join_key(self.root, path))
+            raise FormatError(f"{where}: the metadata is nested too deep") from error
+
+    def _find(self, path: str) -> Node | None:
         full = join_key(self.root, path)
-        where = f"{self.store.name}/{full}" if full else self.store.name
         if (v3 := self._document(path, _V3)) is not None:
-            return self._node(full, _V3, parse_v3(v3[0], f"{where}/{_V3}"), v3[1])
+            return self._node(full, _V3, parse_v3(v3[0], self._named(path, _V3)), v3[1])
         array = self._document(path, _ARRAY_V2)
         group = None if array is not None else self._document(path, _GROUP_V2)
         if array is None and group is None:
-            return None
+            return self._find_n5(path, full)
         attributes = self._document(path, _ATTRS_V2)
         attrs = {} if attributes is None else attributes[0]
         if array is not None:
-            metadata = parse_array_v2(array[0], attrs, f"{where}/{_ARRAY_V2}")
+            metadata = parse_array_v2(array[0], attrs, self._named(path, _ARRAY_V2))
             return self._node(full, _ARRAY_V2, metadata, array[1])
         assert group is not None
         document = {**group[0], "attributes": attrs}
+        where = self._named(path, _GROUP_V2)
         if group[0].get("zarr_format") != 2:
-            raise Fields(group[0], f"{where}/{_GROUP_V2}").wrong("zarr_format", "2")
+            raise Fields(group[0], where).wrong("zarr_format", "2")
         return self._node(full, _GROUP_V2, parse_group(document, where, 2), group[1])
+
+    def _named(self, path: str, name: str) -> str:
+        """Where a document is, for messages: a file, or a part of the consolidated one."""
+        if self._documents is None:
+            return self._where(join_key(self.root, path, name))
+        return f"{self._where(self._source[0])}: {join_key(path, name)}"
+
+    def _find_n5(self, path: str, full: str) -> Node | None:
+        document = self._document(path, _N5)
+        if document is None:
+            return None
+        return self._node(full, _N5, parse_n5(document[0], self._named(path, _N5)), document[1])
 
     def _node(
         self,
@@ -129,7 +174,8 @@ class Catalog:
     def names(self, path: str) -> list[str]:
         """Names directly below a group that may be nodes, sorted."""
         if self._documents is None:
-            return self.store.children(join_key(self.root, path))
+            found = self.store.children(join_key(self.root, path))
+            return [name for name in found if _is_key(name)]
         start = f"{path}/" if path else ""
         rests = (key[len(start) :] for key in self._documents if key.startswith(start))
         return sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest})
@@ -146,10 +192,61 @@ class Catalog:
                 yield name, node
 
     def implicit_group(self, path: str) -> Node | None:
-        """A group for a path without metadata directly below which there are nodes, or None."""
-        if not any(self.find(join_key(path, name)) for name in self.names(path)):
-            return None
-        return Node(join_key(self.root, path), GroupMetadata(2, {}, {}), "", None)
+        """A group for a path without metadata below which there are nodes, or None.
+
+        It is of the format of the first node found. Folders in folders are searched only so far
+        (a folder may be anything, and large).
+        """
+        pending = [(join_key(path), 0)]
+        for looked_at, (folder, depth) in enumerate(pending):
+            if looked_at > _MOST_LOOKED_AT:
+                break
+            for name in self.names(folder):
+                inner = join_key(folder, name)
+                node = self.find(inner)
+                if node is not None:
+                    metadata = GroupMetadata(node.metadata.zarr_format, {}, {})
+                    return Node(join_key(self.root, path), metadata, "", None)
+                if depth < _MOST_IMPLICIT:
+                    pending.append((inner, depth + 1))
+        return None
+
+
+def _is_key(name: str) -> bool:
+    """False for names that a file system may have and a key may not (backslashes)."""
+    try:
+        return bool(join_key(name))
+    except SourceError:
+        return False
+
+
+def _inner_key(path: str, metadata: Fields) -> str:
+    """A key of consolidated metadata; ``FormatError`` if it leads out of the store."""
+    try:
+        return join_key(path)
+    except SourceError as error:
+        raise FormatError(f"{metadata.where}: {error}") from error
+
+
+def _flattened(document: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+    """The documents of consolidated metadata of v3 by key, those of groups in groups included.
+
+    zarr-python lists everything below a group in that group, and again nothing, or everything, in
+    the groups below it. The outer list counts where both have a path.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    pending = [("", Fields(document, where))]
+    for prefix, fields in pending:
+        if fields.document.get("consolidated_metadata") is None:
+            continue
+        metadata = fields.fields("consolidated_metadata").fields("metadata")
+        for path in metadata.document:
+            inner = join_key(prefix, _inner_key(path, metadata))
+            key = join_key(inner, _V3)
+            if key not in found:
+                found[key] = metadata.fields(path).document
+                pending.append((inner, metadata.fields(path)))
+    return found
 
 
 def open_node(store: Store, path: str = "") -> Node:
@@ -163,13 +260,62 @@ def open_node(store: Store, path: str = "") -> Node:
     >>> open_node(DictStore(data), "a").path
     'a'
     """
+    path = join_key(path)
     catalog = Catalog(store)
-    node = catalog.find(path) or catalog.implicit_group(join_key(path))
+    node = catalog.find(path)
+    if node is None and (around := _consolidated_around(store, path)) is not None:
+        return around[2]
+    node = node or catalog.implicit_group(path)
     if node is None:
-        place = f"{store.name}/{path}" if path else store.name
-        names = catalog.names(join_key(path))
-        below = f"; below it there is {', '.join(names[:10])}" if names else ""
-        raise SourceNotFoundError(
-            f"no zarr array or group at {place} (no {_V3}, {_ARRAY_V2} or {_GROUP_V2}){below}"
-        )
+        raise _nothing(store, path)
     return node
+
+
+def open_catalog(
+    store: Store, path: str = "", *, consolidated: bool | None = None
+) -> tuple[Catalog, str, Node]:
+    """The array or group at a path, the catalog that knows it, and its path in there.
+
+    The catalog is rooted at the path itself, or at a group around it whose consolidated metadata is
+    all that tells of it. ``consolidated`` and errors: see ``Catalog`` and ``open_node``.
+    """
+    path = join_key(path)
+    catalog = Catalog(store, path, consolidated=consolidated)
+    node = catalog.find("")
+    if node is not None:
+        return catalog, "", node
+    around = _consolidated_around(store, path) if consolidated is None else None
+    if around is not None:
+        return around
+    node = catalog.implicit_group("")
+    if node is None:
+        raise _nothing(store, path)
+    return catalog, "", node
+
+
+def _nothing(store: Store, path: str) -> SourceNotFoundError:
+    place = f"{store.name}/{path}" if path else store.name
+    names = Catalog(store).names(path)
+    below = f"; below it there is {', '.join(names[:_SHOWN])}" if names else ""
+    return SourceNotFoundError(
+        f"no zarr array or group at {place} (no {_V3}, {_ARRAY_V2}, {_GROUP_V2} or {_N5}){below}"
+    )
+
+
+def _consolidated_around(store: Store, path: str) -> tuple[Catalog, str, Node] | None:
+    """The catalog of the nearest group around a path that lists it, its path there, and its node.
+
+    Writers may leave consolidated metadata and nothing else.
+    """
+    parts = path.split("/") if path else []
+    for count in range(len(parts), -1, -1):
+        catalog = Catalog(store, "/".join(parts[:count]))
+        inner = "/".join(parts[count:])
+        if inner:
+            catalog.consolidate()
+        else:  # where there is no group, as the caller found
+            catalog.consolidate_v2()
+        node = catalog.find(inner) if catalog.is_consolidated else None
+        if node is not None:
+            return catalog, inner, node
+    return None

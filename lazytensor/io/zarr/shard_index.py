@@ -33,7 +33,7 @@ class ShardIndex:
     ``chain``: decoders of the index bytes. ``at_start``: it stands before the chunks, not after.
     """
 
-    __slots__ = ("at_start", "chain", "counts", "dtype", "nbytes", "stored_nbytes")
+    __slots__ = ("_meaning", "at_start", "chain", "counts", "dtype", "nbytes", "stored_nbytes")
 
     def __init__(
         self, counts: tuple[int, ...], dtype: np.dtype, chain: ByteChain, *, at_start: bool
@@ -44,6 +44,22 @@ class ShardIndex:
         self.at_start = at_start
         self.nbytes = 16 * prod(counts)
         self.stored_nbytes = self.nbytes + 4 * len(chain.codecs)
+        # The same bytes are other numbers to other metadata.
+        self._meaning = (counts, dtype.str, at_start, self.stored_nbytes)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Where it stands, as a half-open byte range; ``(-n, 0)`` is the last ``n`` bytes."""
+        return (0, self.stored_nbytes) if self.at_start else (-self.stored_nbytes, 0)
+
+    def unread(self, shard: StoredObject, key: Hashable) -> list[tuple[int, int]]:
+        """The byte range that ``read`` would ask for; none if the index is known or not there."""
+        if shard.size < self.stored_nbytes:
+            return []
+        if shard.token is not None and _CACHE.get((key, shard.token, self._meaning)) is not None:
+            return []
+        start = 0 if self.at_start else shard.size - self.stored_nbytes
+        return [(start, start + self.stored_nbytes)]
 
     def read(self, shard: StoredObject, key: Hashable, scratch: Scratch) -> np.ndarray:
         """Offsets and sizes, ``uint64`` of shape ``(*counts, 2)``, read only.
@@ -51,7 +67,7 @@ class ShardIndex:
         ``key`` identifies the shard for the cache. Raises ``ChunkDecodeError`` or
         ``ChecksumError``; nothing is allocated before the object is known to be long enough.
         """
-        cache_key = None if shard.token is None else (key, shard.token, self.stored_nbytes)
+        cache_key = None if shard.token is None else (key, shard.token, self._meaning)
         if cache_key is not None and (kept := _CACHE.get(cache_key)) is not None:
             return kept
         start = 0 if self.at_start else shard.size - self.stored_nbytes

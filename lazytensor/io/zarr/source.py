@@ -10,7 +10,7 @@ alone; which shard holds a chunk only matters here.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from types import MappingProxyType
 from typing import Any, cast
@@ -23,19 +23,27 @@ from lazytensor.errors import (
     SourceChangedError,
     SourceNotFoundError,
 )
-from lazytensor.io.scratch import Scratch, thread_scratch
-from lazytensor.io.store import Store, join_key
-from lazytensor.io.zarr.layout import Where, pieces
+from lazytensor.io.codec.compiled import NOT_THERE, Cells
+from lazytensor.io.scratch import Arena, Scratch, thread_arena, thread_scratch
+from lazytensor.io.store import Buffer, Store, join_key
+from lazytensor.io.zarr.grids import Cell, CellGrid
+from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
+from lazytensor.io.zarr.objects import decode_objects
+from lazytensor.io.zarr.shard import ShardLayout
+from lazytensor.io.zarr.shard_batch import fetch_shards
 from lazytensor.io.zarr.storage import ZarrStorage
+from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, Storage, UnitSize, window
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
 
 __all__ = ["Pyramid", "ZarrSource"]
 
 _MISSING = ("fill", "raise")
+_LOOK_AHEAD = 64
+_FILES_AT_ONCE = 1024
 _Task = tuple[str, Where, np.ndarray]
 
 
@@ -92,7 +100,8 @@ class ZarrSource:
             meta.dtype,
             dims=meta.dimension_names if dims is None else dims,
             axes=axes,
-            chunks=meta.layout.grain,
+            chunks=meta.read_cells,
+            together=meta.cells_together,
         )
         self.label = f"zarr {store.name}/{node.path}".rstrip("/")
         self.key: Hashable = (
@@ -122,7 +131,7 @@ class ZarrSource:
         facts = ZarrStorage(
             uri=self._store.uri or self._store.name,
             path=self._node.path,
-            format=f"zarr v{meta.zarr_format}",
+            format=meta.format,
             shape=meta.shape,
             chunks=meta.layout.grain,
             shards=meta.chunk_shape if meta.layout.is_sharded else None,
@@ -133,6 +142,7 @@ class ZarrSource:
             key=self.key,
             itemsize=meta.dtype.itemsize,
             keys=meta.keys,
+            counts=meta.counts,
             store=self._store,
         )
         return cast("Storage", facts)  # the protocol cannot say that its fields are read only
@@ -146,15 +156,44 @@ class ZarrSource:
         Raises ``FormatError`` (``ChunkDecodeError``, ``ChecksumError``) for damaged objects and
         ``SourceError`` where reading fails, naming array and key.
         """
+        self.read_strided(box, (1,) * len(box), out)
+
+    def read_strided(self, box: Box, steps: Sequence[int], out: np.ndarray) -> None:
+        """Fill ``out`` with every ``steps[d]``-th value of ``box`` along each dimension ``d``.
+
+        The first value is that at the lower corner; steps are positive. Errors as ``read_into``.
+        Chunks that hold none of the values are not read.
+        """
         if not out.size:
             return
         scratch = thread_scratch()
-        tasks = self._tasks(box, out)
-        if self._store.batch > 1 and not self._meta.layout.is_sharded:
+        meta = self._meta
+        if meta.grid is not None:
+            self._read_cells(meta.grid, box, steps, out, scratch)
+            return
+        cells = [
+            pieces(lo, hi, size, step)
+            for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
+        ]
+        if isinstance(meta.layout, PlainLayout):
+            compiled = meta.layout.compiled(cells, out, meta.fill_value)
+            if compiled is not None and self._store.folder is not None and file_functions():
+                self._read_files(compiled, cells, out, scratch)
+                return
+            # Raw bytes that need no turning are read straight into their place instead.
+            if compiled is not None and not (compiled.direct and meta.layout.decoder.raw):
+                self._read_compiled(compiled, cells, out, scratch)
+                return
+        tasks = self._tasks(cells, out)
+        if self._store.batch > 1 and not meta.layout.is_sharded:
             while batch := list(islice(tasks, self._store.batch)):
                 self._read_batch(batch, scratch)
             return
-        store, layout = self._store, self._meta.layout
+        if self._store.remote and isinstance(meta.layout, ShardLayout):
+            while batch := list(islice(tasks, self._store.batch)):
+                self._read_shards(meta.layout, batch, scratch)
+            return
+        store, layout = self._store, meta.layout
         for key, where, place in tasks:
             try:
                 found = layout.read(store, key, where, place, scratch)
@@ -163,22 +202,78 @@ class ZarrSource:
             if not found:
                 self._fill(key, place)
 
-    def _tasks(self, box: Box, out: np.ndarray) -> Iterator[_Task]:
-        """Key, part of the object, and place, for each object that the box touches."""
-        meta = self._meta
-        if not box:
-            yield self._prefix + meta.keys.scalar, (), out
-            return
-        cells = [pieces(lo, hi, size) for (lo, hi), size in zip(box, meta.chunk_shape, strict=True)]
-        prefix = self._prefix + meta.keys.prefix
-        join = meta.keys.separator.join
-        for indices, where, spot in zip(
-            product(*[[str(piece[0]) for piece in dim] for dim in cells]),
+    def _keys(self, cells: list[list[Piece]]) -> Iterator[str]:
+        """The keys of the objects, in C order."""
+        keys = self._meta.keys
+        if not cells:
+            return iter([self._prefix + keys.scalar])
+        prefix, join = self._prefix + keys.prefix, keys.separator.join
+        indices = product(*[[str(piece[0]) for piece in dim] for dim in cells])
+        return (prefix + join(index) for index in indices)
+
+    def _tasks(self, cells: list[list[Piece]], out: np.ndarray) -> Iterator[_Task]:
+        """Key, part of the object, and place, for each object, in C order."""
+        for key, where, spot in zip(
+            self._keys(cells),
             product(*[[piece[1] for piece in dim] for dim in cells]),
             product(*[[piece[2] for piece in dim] for dim in cells]),
             strict=True,
         ):
-            yield prefix + join(indices), where, out[spot]
+            yield key, where, window(out, spot)
+
+    def _read_compiled(
+        self, compiled: Cells, cells: list[list[Piece]], out: np.ndarray, scratch: Scratch
+    ) -> None:
+        """Portion by portion; what the compiled code leaves alone, the plain way."""
+        arena = thread_arena()
+        objects = self._objects(self._keys(cells), arena)
+        for number, key, data in decode_objects(compiled, objects, arena, scratch):
+            where, spot = cell_of(cells, number)
+            try:
+                self._meta.layout.read_buffer(data, where, window(out, spot), scratch)
+            except FormatError as error:
+                raise self._named(key, error) from error
+
+    def _read_files(
+        self, compiled: Cells, cells: list[list[Piece]], out: np.ndarray, scratch: Scratch
+    ) -> None:
+        """The same where objects are files that compiled code opens and reads itself."""
+        store, layout = self._store, self._meta.layout
+        assert store.folder is not None
+        keys, first = self._keys(cells), 0
+        while batch := list(islice(keys, _FILES_AT_ONCE)):
+            paths = [store.folder + key for key in batch]
+            done, nbytes, left = compiled.decode_files(first, paths, scratch)
+            count("bytes_read", nbytes)
+            count("units_read", done)
+            count("bytes_decoded", done * compiled.recipe.nbytes)
+            for at, status in left:
+                key = batch[at]
+                if status == NOT_THERE:
+                    self._miss(key)
+                    continue
+                where, spot = cell_of(cells, first + at)
+                place = window(out, spot)
+                try:
+                    found = layout.read(store, key, where, place, scratch)
+                except FormatError as error:
+                    raise self._named(key, error) from error
+                if not found:
+                    self._fill(key, place)
+            first += len(batch)
+
+    def _objects(self, keys: Iterator[str], arena: Arena) -> Iterator[tuple[str, Buffer | None]]:
+        """Keys and bytes of objects; those that do not exist are counted, or refused."""
+        store = self._store
+        while batch := list(islice(keys, max(store.batch, _LOOK_AHEAD))):
+            if store.batch > 1:
+                found: Iterable[Buffer | None] = store.get_many(batch)
+            else:
+                found = (store.get(key, arena) for key in batch)
+            for key, data in zip(batch, found, strict=True):
+                if data is None:
+                    self._miss(key)
+                yield key, data
 
     def _read_batch(self, batch: list[_Task], scratch: Scratch) -> None:
         """Fetch several objects with one request to the store."""
@@ -193,38 +288,103 @@ class ZarrSource:
             except FormatError as error:
                 raise self._named(key, error) from error
 
+    def _read_shards(self, layout: ShardLayout, batch: list[_Task], scratch: Scratch) -> None:
+        """Parts of several shards, fetched together."""
+        store = self._store
+        ready, absent = fetch_shards(
+            store, layout, [(key, where) for key, where, _ in batch], scratch
+        )
+        for key, where, place in batch:
+            whole = ready.get(key)
+            try:
+                if whole is not None:
+                    layout.read_part(whole, (store.identity, key), where, place, scratch, store)
+                elif key in absent or not layout.read(store, key, where, place, scratch):
+                    self._fill(key, place)
+            except FormatError as error:
+                raise self._named(key, error) from error
+
+    def _read_cells(
+        self,
+        grid: CellGrid,
+        box: Box,
+        steps: Sequence[int],
+        out: np.ndarray,
+        scratch: Scratch,
+    ) -> None:
+        """Cell by cell: for grids and formats that the loop over like objects is not made for."""
+        meta, store = self._meta, self._store
+        cells = (
+            (self._prefix + meta.keys.key(cell.indices), cell) for cell in grid.cells(box, steps)
+        )
+        if store.batch == 1 or meta.layout.is_sharded:
+            for key, cell in cells:
+                self._read_cell(key, cell, None, window(out, cell.spot), scratch)
+            return
+        while batch := list(islice(cells, store.batch)):
+            found = store.get_many([key for key, _ in batch])
+            for (key, cell), data in zip(batch, found, strict=True):
+                place = window(out, cell.spot)
+                if data is None:
+                    self._fill(key, place)
+                else:
+                    self._read_cell(key, cell, data, place, scratch)
+
+    def _read_cell(
+        self, key: str, cell: Cell, data: Buffer | None, place: np.ndarray, scratch: Scratch
+    ) -> None:
+        """One cell, from its bytes if they are here already."""
+        try:
+            if data is not None:
+                count("bytes_read", len(data))
+                cell.layout.read_buffer(data, cell.where, place, scratch)
+                return
+            found = cell.layout.read(self._store, key, cell.where, place, scratch)
+        except FormatError as error:
+            raise self._named(key, error) from error
+        if not found:
+            self._fill(key, place)
+
     def _named(self, key: str, error: FormatError) -> FormatError:
         """The same error with the name of the object in front."""
         return type(error)(f"{self.label}, key {key!r}: {error}")
 
-    def _fill(self, key: str, place: np.ndarray) -> None:
+    def _miss(self, key: str) -> None:
+        """Count an object that does not exist, or refuse it."""
         if self._missing == "raise":
             raise SourceNotFoundError(
                 f"{self.label}: key {key!r} is not stored; missing='fill' reads such chunks as "
                 "the fill value"
             )
-        place[...] = self._meta.fill_value
         count("chunks_missing")
+
+    def _fill(self, key: str, place: np.ndarray) -> None:
+        self._miss(key)
+        place[...] = self._meta.fill_value
 
     def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
         """Stored sizes of cells of the read grid, from file sizes and shard indices."""
         meta = self._meta
-        grain = meta.layout.grain
-        by_object: dict[str, list[tuple[int, ...]]] = {}
+        dims = meta.read_cells
+        by_object: dict[str, tuple[Layout, list[tuple[int, ...]]]] = {}
         for cell in cells:
-            at = tuple(i * size for i, size in zip(cell, grain, strict=True))
-            indices = [p // size for p, size in zip(at, meta.chunk_shape, strict=True)]
-            inside = tuple(p % size for p, size in zip(at, meta.chunk_shape, strict=True))
-            by_object.setdefault(self._prefix + meta.keys.key(indices), []).append(inside)
+            at = [
+                i * dim if isinstance(dim, int) else dim[i]
+                for i, dim in zip(cell, dims, strict=True)
+            ]
+            indices, inside, layout = meta.locate(at)
+            key = self._prefix + meta.keys.key(indices)
+            by_object.setdefault(key, (layout, []))[1].append(inside)
         sizes: list[int | None] = []
-        for key, positions in by_object.items():
-            sizes += self._sizes_in(key, positions)
+        for key, (layout, positions) in by_object.items():
+            sizes += self._sizes_in(key, layout, positions)
         stored = [size for size in sizes if size is not None]
         return UnitSize(len(sizes), sum(stored), len(sizes) - len(stored))
 
-    def _sizes_in(self, key: str, positions: list[tuple[int, ...]]) -> list[int | None]:
+    def _sizes_in(
+        self, key: str, layout: Layout, positions: list[tuple[int, ...]]
+    ) -> list[int | None]:
         """Stored sizes of the cells at some positions of one object."""
-        layout = self._meta.layout
         if not layout.is_sharded:
             return [self._store.size(key)] * len(positions)
         whole = self._store.open(key)

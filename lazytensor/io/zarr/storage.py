@@ -18,7 +18,8 @@ class ZarrStorage:
     """Facts about one zarr array.
 
     ``chunks``: shape of what is decoded at once; ``shards``: shape of what is stored in one object
-    when that holds several chunks, else None. ``codecs`` and ``metadata`` are as in the file.
+    when that holds several chunks, else None. Both are those of the largest where they differ.
+    ``codecs`` and ``metadata`` are as in the file.
     """
 
     uri: str
@@ -34,6 +35,7 @@ class ZarrStorage:
     key: Hashable
     itemsize: int = field(repr=False)
     keys: KeyEncoding = field(repr=False)
+    counts: tuple[int, ...] = field(repr=False)
     store: Store = field(repr=False)
 
     def statistics(self) -> dict[str, int]:
@@ -42,18 +44,16 @@ class ZarrStorage:
         ``units_stored`` and ``bytes_stored`` count the objects that exist (shards, where there are
         any, else chunks), ``units_total`` the places for them, ``bytes_total`` the decoded array.
         """
-        unit = self.shards or self.chunks
-        counts = [-(-n // size) for n, size in zip(self.shape, unit, strict=True)]
         prefix = join_key(self.path)
         skip = len(prefix) + 1 if prefix else 0
         sizes = [
             size
             for key, size in self.store.walk(prefix)
-            if self.keys.indices(key[skip:], counts) is not None
+            if self.keys.indices(key[skip:], self.counts) is not None
         ]
         return {
             "units_stored": len(sizes),
-            "units_total": prod(counts),
+            "units_total": prod(self.counts),
             "bytes_stored": sum(sizes),
             "bytes_total": prod(self.shape) * self.itemsize,
         }

@@ -1,0 +1,313 @@
+"""Shards: many encoded chunks and an index in one object.
+
+A shard is read through one handle, so index and chunks always belong together, and chunks that lie
+near each other are read with one request. What was read together is decoded together, by one
+compiled call where there is one for these chunks (``codec.compiled``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import pairwise, product
+
+import numpy as np
+
+from lazytensor.errors import ChunkDecodeError
+from lazytensor.io.codec.compiled import Cells, address_of
+from lazytensor.io.codec.pipeline import ByteChain
+from lazytensor.io.codec.text import TextDecoder
+from lazytensor.io.scratch import Scratch
+from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
+from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
+from lazytensor.io.zarr.shard_index import ABSENT, ShardIndex
+from lazytensor.plan.counters import count
+from lazytensor.plan.source import window
+
+__all__ = ["ShardLayout"]
+
+
+def _merging(store: Store | None) -> tuple[int, int]:
+    """Gap and limit of byte ranges that are read as one; what is in memory has no gaps to save."""
+    return (0, 1 << 20) if store is None else (store.gap, store.merge_limit)
+
+
+def _entries(index: np.ndarray, cells: Sequence[Sequence[Piece]]) -> np.ndarray:
+    """Offset and size of each of the cells, in C order: ``(n, 2)``."""
+    dims = [[piece[0] for piece in dim] for dim in cells]
+    if all(dim and dim[-1] - dim[0] == len(dim) - 1 for dim in dims):
+        part = index[tuple(slice(dim[0], dim[-1] + 1) for dim in dims)]
+    else:
+        part = index[np.ix_(*dims)]
+    found: np.ndarray = part.reshape(-1, 2)
+    return found
+
+
+def _group(
+    starts: np.ndarray, ends: np.ndarray, gap: int, limit: int
+) -> Iterator[tuple[slice, int, int]]:
+    """Runs of ascending byte ranges at most ``gap`` apart and ``limit`` long: members, lo, hi.
+
+    As ``merge_ranges`` has it, for thousands of ranges.
+
+    >>> starts, ends = np.array([0, 4, 90]), np.array([4, 12, 95])
+    >>> [(lo, hi) for _, lo, hi in _group(starts, ends, 10, 100)]
+    [(0, 12), (90, 95)]
+    """
+    if not len(starts):
+        return
+    reach = np.maximum.accumulate(ends)
+    breaks = np.flatnonzero(starts[1:] > reach[:-1] + gap) + 1
+    for a, b in pairwise([0, *breaks.tolist(), len(starts)]):
+        while a < b:
+            lo = int(starts[a])
+            c = a + max(1, int(np.searchsorted(reach[a:b], lo + limit, "right")))
+            yield slice(a, c), lo, int(ends[a:c].max())
+            a = c
+
+
+def _most_bytes(layout: Layout) -> int:
+    """No sane writer makes more than this of the values of a layout."""
+    if isinstance(layout, ShardLayout):
+        return layout.most
+    assert isinstance(layout, PlainLayout)
+    decoder = layout.decoder
+    most = decoder.nbytes
+    if isinstance(decoder, TextDecoder):
+        most = decoder.reader.most(math.prod(layout.shape))
+    for codec in reversed(decoder.chain.codecs):
+        most = codec.encoded_bound(most)
+    return most
+
+
+def _outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
+    return ChunkDecodeError(
+        f"inner chunk at {at}: the index says bytes [{offset}, {offset + size}) of a shard of "
+        f"{shard.size} bytes"
+    )
+
+
+class _Window(StoredObject):
+    """An inner chunk of a shard, as an object of its own."""
+
+    __slots__ = ("_base", "_whole", "size", "token")
+
+    def __init__(self, whole: StoredObject, base: int, size: int) -> None:
+        self._whole = whole
+        self._base = base
+        self.size = size
+        self.token = whole.token
+
+    def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
+        """Exactly ``nbytes`` bytes from ``start`` of the window; the caller keeps inside it."""
+        return self._whole.read(self._base + start, nbytes, scratch)
+
+
+class ShardLayout:
+    """Many encoded chunks and an index.
+
+    ``shape``: of the shard, in the array's axes. ``axes``: axis ``i`` of the stored shard is the
+    array's axis ``axes[i]``. ``inner``: layout of an inner chunk, in the axes of the stored shard.
+    ``fill``: value of inner chunks that are not stored. ``outer``: decoders of the whole shard; if
+    there are any, it can only be read whole, and has at most ``most`` bytes once decoded.
+    """
+
+    is_sharded = True
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        axes: tuple[int, ...],
+        inner: Layout,
+        index: ShardIndex,
+        fill: np.ndarray,
+        outer: ByteChain,
+    ) -> None:
+        self.shape = shape
+        self.axes = axes
+        self.inner = inner
+        self.index = index
+        self.fill = fill
+        self.outer = outer
+        grain = dict(zip(axes, inner.grain, strict=True))
+        partial = not outer.codecs
+        self.grain = tuple(grain[a] for a in range(len(axes))) if partial else shape
+        self.most = index.stored_nbytes + 2 * math.prod(index.counts) * _most_bytes(inner)
+
+    def read(
+        self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
+    ) -> bool:
+        """Read the index and the inner chunks needed, through one handle."""
+        name = (store.identity, key)
+
+        def work(whole: StoredObject) -> None:
+            self.read_part(whole, name, where, place, scratch, store)
+
+        return store.using(key, work, self.ahead)
+
+    @property
+    def ahead(self) -> tuple[int, int] | None:
+        """The part of a shard that is read first: its index."""
+        return None if self.outer.codecs else self.index.part
+
+    def ahead_of(self, whole: StoredObject, key: Hashable) -> list[tuple[int, int]]:
+        """Half-open byte ranges to have at hand before ``ranges_of``: of the index, or all."""
+        return [(0, whole.size)] if self.outer.codecs else self.index.unread(whole, key)
+
+    def ranges_of(
+        self, whole: StoredObject, key: Hashable, where: Where, scratch: Scratch
+    ) -> list[tuple[int, int]]:
+        """Half-open byte ranges that reading the part ``where`` will ask for, for fetching ahead.
+
+        Nothing for shards in shards, and nothing of what an unsound index says: reading tells.
+        """
+        if self.outer.codecs or self.inner.is_sharded:
+            return []
+        part = _entries(self.index.read(whole, key, scratch), self._cells(where))
+        starts, sizes = part[(part != ABSENT).any(axis=1)].T
+        fits = np.minimum(sizes, whole.size)
+        sound = (fits == sizes) & (starts <= whole.size - fits)
+        return list(zip(starts[sound].tolist(), (starts + sizes)[sound].tolist(), strict=True))
+
+    def _cells(self, where: Where) -> list[list[Piece]]:
+        """The inner chunks that a part touches, along each axis of the stored shard."""
+        return [
+            pieces(where[a].start, where[a].stop, size, where[a].step or 1)
+            for a, size in zip(self.axes, self.inner.shape, strict=True)
+        ]
+
+    def read_buffer(self, data: Buffer, where: Where, place: np.ndarray, scratch: Scratch) -> None:
+        """Decode what is needed of a shard in memory."""
+        self.read_part(MemoryObject(data), None, where, place, scratch, None)
+
+    def _opened(self, whole: StoredObject) -> StoredObject:
+        """The shard proper, once the decoders around it are through."""
+        if not self.outer.codecs:
+            return whole
+        return MemoryObject(self.outer.decode_all(whole.read(0, whole.size), self.most))
+
+    def read_part(
+        self,
+        whole: StoredObject,
+        key: Hashable,
+        where: Where,
+        place: np.ndarray,
+        scratch: Scratch,
+        store: Store | None,
+    ) -> None:
+        """Read the inner chunks that ``where`` touches, those near each other together."""
+        shard = self._opened(whole)
+        index = self.index.read(shard, key, scratch)
+        turned = place.transpose(self.axes)
+        cells = self._cells(where)
+        part = _entries(index, cells)
+        if isinstance(self.inner, PlainLayout):
+            compiled = self.inner.compiled(cells, turned, self.fill)
+            if compiled and self._read_compiled(
+                compiled, shard, part, cells, turned, scratch, store
+            ):
+                return
+        wanted: list[tuple[Where, np.ndarray]] = []
+        ranges: list[tuple[int, int]] = []
+        for (offset, size), inside, spot in zip(
+            part.tolist(),
+            product(*[[piece[1] for piece in dim] for dim in cells]),
+            product(*[[piece[2] for piece in dim] for dim in cells]),
+            strict=True,
+        ):
+            place = window(turned, spot)
+            if offset == size == ABSENT:
+                place[...] = self.fill
+                continue
+            if offset + size > shard.size:
+                raise _outside(offset, size, shard, [piece.start for piece in spot])
+            wanted.append((inside, place))
+            ranges.append((offset, offset + size))
+        self._read_ranges(shard, key, ranges, wanted, scratch, store)
+
+    def _read_compiled(
+        self,
+        compiled: Cells,
+        shard: StoredObject,
+        part: np.ndarray,
+        cells: list[list[Piece]],
+        turned: np.ndarray,
+        scratch: Scratch,
+        store: Store | None,
+    ) -> bool:
+        """The same with compiled code; False, and nothing done, for an index that is not sound."""
+        stored = (part != ABSENT).any(axis=1)
+        numbers = np.flatnonzero(stored)
+        starts, sizes = part[numbers].T
+        if ((sizes > shard.size) | (starts > shard.size - np.minimum(sizes, shard.size))).any():
+            return False
+        starts, sizes = starts.astype(np.int64), sizes.astype(np.int64)
+        order = np.argsort(starts, kind="stable")
+        numbers, starts, sizes = numbers[order], starts[order], sizes[order]
+        gap, limit = _merging(store)
+        groups = list(_group(starts, starts + sizes, gap, limit))
+        buffers = shard.read_many([(lo, hi) for _, lo, hi in groups], scratch)
+        for (members, lo, hi), buffer in zip(groups, buffers, strict=True):
+            count("bytes_read", hi - lo)
+            # In the order of their places again: neighbours are put in place together.
+            order = members.start + np.argsort(numbers[members])
+            offsets = starts[order] - lo
+            left = compiled.decode(
+                numbers[order], offsets + address_of(buffer), sizes[order], scratch
+            )
+            done = len(order) - len(left)
+            count("units_read", done)
+            count("bytes_decoded", done * compiled.recipe.nbytes)
+            for at in left:
+                view = memoryview(buffer)[offsets[at] : offsets[at] + sizes[order[at]]]
+                inside, spot = cell_of(cells, int(numbers[order[at]]))
+                self.inner.read_buffer(view, inside, window(turned, spot), scratch)
+        absent = np.flatnonzero(~stored)
+        if absent.size:
+            nowhere = np.zeros(absent.size, np.int64)
+            compiled.decode(absent, nowhere, nowhere - 1, scratch)
+        return True
+
+    def _read_ranges(
+        self,
+        shard: StoredObject,
+        key: Hashable,
+        ranges: list[tuple[int, int]],
+        wanted: list[tuple[Where, np.ndarray]],
+        scratch: Scratch,
+        store: Store | None,
+    ) -> None:
+        inner = self.inner
+        if inner.is_sharded:
+            for (start, end), (where, spot) in zip(ranges, wanted, strict=True):
+                window = _Window(shard, start, end - start)
+                inner.read_part(window, (key, start), where, spot, scratch, store)
+            return
+        gap, limit = _merging(store)
+        groups = merge_ranges(ranges, gap, limit)
+        buffers = shard.read_many([(lo, hi) for lo, hi, _ in groups], scratch)
+        for (lo, _, members), buffer in zip(groups, buffers, strict=True):
+            view = memoryview(buffer)
+            count("bytes_read", len(view))
+            for at in members:
+                start, end = ranges[at]
+                where, spot = wanted[at]
+                inner.read_buffer(view[start - lo : end - lo], where, spot, scratch)
+
+    def stored_size(
+        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
+    ) -> int | None:
+        """Size of the inner chunk according to the index."""
+        if self.outer.codecs:
+            return whole.size
+        turned = tuple(at[a] for a in self.axes)
+        cell = tuple(p // size for p, size in zip(turned, self.inner.shape, strict=True))
+        offset, size = self.index.read(whole, key, scratch)[cell].tolist()
+        if offset == size == ABSENT:
+            return None
+        if offset + size > whole.size:
+            raise _outside(offset, size, whole, list(at))
+        if not self.inner.is_sharded:
+            return int(size)
+        rest = tuple(p % extent for p, extent in zip(turned, self.inner.shape, strict=True))
+        return self.inner.stored_size(_Window(whole, offset, size), (key, offset), rest, scratch)
