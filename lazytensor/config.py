@@ -93,6 +93,7 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     # name: (default, check and convert)
     "max_memory": ("auto", _memory),
     "threads": (None, _positive),
+    "io_concurrency": (128, _positive),
     "engine": ("auto", _as_is),
     "kernels": ("auto", _kernels),
     "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
@@ -101,7 +102,9 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "verbose": (False, _flag),
 }
 
-_LATER = frozenset({"cache_bytes", "disk_cache", "disk_cache_bytes", "io_concurrency"})
+_LATER = frozenset({"cache_bytes", "disk_cache", "disk_cache_bytes"})
+
+_VARIABLES = {name: f"LAZYTENSOR_{name.upper()}" for name in _OPTIONS}
 
 _process: dict[str, Any] = {}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -141,10 +144,12 @@ def option(name: str) -> Any:
     >>> option("implicit_collect")
     'allow'
     """
-    for scope in (_context.get(), _process):
-        if scope.get(name) is not None:
-            return scope[name]
-    text = os.environ.get(f"LAZYTENSOR_{name.upper()}")
+    value = _context.get().get(name)
+    if value is None:
+        value = _process.get(name)
+    if value is not None:
+        return value
+    text = os.environ.get(_VARIABLES[name])
     return _OPTIONS[name][0] if text is None else _convert(name, text)
 
 
@@ -169,9 +174,11 @@ def set_config(**options: Any) -> None:
 class Config:
     """Options that hold in a ``with`` block and in the tasks it starts.
 
-    Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``engine``, ``kernels``
-    (``"auto"`` or ``"numpy"``), ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``),
-    ``recheck``, ``progress``, ``verbose``. Unknown names and wrong values raise ``ValueError``.
+    Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``io_concurrency``
+    (requests that this process has under way at once for each remote URL scheme), ``engine``,
+    ``kernels`` (``"auto"`` or ``"numpy"``), ``implicit_collect`` (``"allow"``, ``"warn"`` or
+    ``"raise"``), ``recheck``, ``progress``, ``verbose``. Unknown names and wrong values raise
+    ``ValueError``.
 
     >>> with Config(threads=1):
     ...     option("threads")

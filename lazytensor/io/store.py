@@ -12,7 +12,7 @@ A key that names nothing is an answer (None), not an error: in zarr a missing ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from lazytensor.config import option
@@ -83,10 +83,17 @@ class StoredObject(ABC):
     """One object, opened: every read sees the same content. Use as a context manager.
 
     ``size`` is its length in bytes; ``token`` changes when the content does (None: cannot tell).
+    ``state`` is the same for somebody who only wants to notice, and for whom it is good enough
+    that two changes within one tick of the clock look like one.
     """
 
     size: int
     token: Hashable | None
+
+    @property
+    def state(self) -> Hashable | None:
+        """The token, also where it is too young to prove anything."""
+        return self.token
 
     @abstractmethod
     def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
@@ -137,15 +144,17 @@ class Store(ABC):
     """Keys to objects. Implementations are immutable, thread-safe and survive a fork.
 
     ``name``: what people call it, for messages. ``uri``: reopens it, None if nothing can.
-    ``identity``: equal for stores that hold the same objects. ``remote``: whether every question
-    is a round trip over a network. ``batch``: how many objects to ask
-    for at once (1: asking for more brings nothing). ``gap``, ``merge_limit``: byte ranges of one
-    object that lie at most ``gap`` apart are read as one, up to ``merge_limit`` bytes.
+    ``identity``: equal for stores that hold the same objects. ``folder``: where each object is the
+    file of this prefix and its key, that prefix; else None. ``remote``: whether every question is
+    a round trip over a network. ``batch``: how many objects to ask for at once (1: asking for more
+    brings nothing). ``gap``, ``merge_limit``: byte ranges of one object that lie at most ``gap``
+    apart are read as one, up to ``merge_limit`` bytes.
     """
 
     name: str
     uri: str | None
     identity: Hashable
+    folder: str | None = None
     remote: bool = False
     batch: ClassVar[int] = 1
     gap: ClassVar[int] = 16 << 10
@@ -174,6 +183,51 @@ class Store(ABC):
     @abstractmethod
     def open(self, key: str) -> StoredObject | None:
         """A handle for reading parts of one object, or None."""
+
+    def open_many(
+        self,
+        keys: Sequence[str],
+        ahead: tuple[int, int] | None = None,
+        *,
+        recall: bool = False,
+    ) -> list[StoredObject | None]:
+        """Handles on several objects, or None, asked for together.
+
+        ``ahead``: a part of each that will be read first (half-open; ``(-n, 0)`` is the last ``n``
+        bytes); a remote store fetches it with the same request. ``recall``: a handle may stand for
+        an object that was there before, without a request; ``prefetch`` tells if that is outdated.
+        """
+        return [self.open(key) for key in keys]
+
+    def prefetch(
+        self, parts: Sequence[tuple[StoredObject, Sequence[tuple[int, int]]]]
+    ) -> list[bool]:
+        """Have half-open ranges of several objects of this store at hand, asked for together.
+
+        Returns whether each object still is the one that was opened. Reading the ranges through the
+        handles costs no further request; a store that is near does nothing here.
+        """
+        return [True] * len(parts)
+
+    def using(
+        self,
+        key: str,
+        work: Callable[[StoredObject], None],
+        ahead: tuple[int, int] | None = None,
+    ) -> bool:
+        """Do something with a handle on an object; False if there is no such object.
+
+        Where an object changes while ``work`` reads it, ``work`` is called once more, from the
+        start, with a handle on the new one; if that changes too, ``SourceChangedError``. A remote
+        store may hand out what it knows of the object from before, and says so in the same way
+        if it is out of date. ``ahead`` as for ``open_many``.
+        """
+        opened = self.open(key)
+        if opened is None:
+            return False
+        with opened:
+            work(opened)
+        return True
 
     @abstractmethod
     def size(self, key: str) -> int | None:

@@ -5,7 +5,7 @@ Laziness is a claim about bytes that were *not* read; this is how tests prove it
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from lazytensor.io.scratch import Scratch
@@ -95,6 +95,42 @@ class CountingStore(Store):
         opened = self._inner.open(key)
         return None if opened is None else _CountedObject(self, key, opened)
 
+    def open_many(
+        self,
+        keys: Sequence[str],
+        ahead: tuple[int, int] | None = None,
+        *,
+        recall: bool = False,
+    ) -> list[StoredObject | None]:
+        """Handles whose reads are counted, or None."""
+        self._lookups.extend(keys)
+        found = self._inner.open_many(keys, ahead, recall=recall)
+        return [
+            None if opened is None else _CountedObject(self, key, opened)
+            for key, opened in zip(keys, found, strict=True)
+        ]
+
+    def prefetch(
+        self, parts: Sequence[tuple[StoredObject, Sequence[tuple[int, int]]]]
+    ) -> list[bool]:
+        """As the wrapped store does it; counted is what is read of it afterwards."""
+        return self._inner.prefetch(
+            [
+                (opened.inner if isinstance(opened, _CountedObject) else opened, ranges)
+                for opened, ranges in parts
+            ]
+        )
+
+    def using(
+        self,
+        key: str,
+        work: Callable[[StoredObject], None],
+        ahead: tuple[int, int] | None = None,
+    ) -> bool:
+        """With a handle whose reads are counted."""
+        self._lookups.append(key)
+        return self._inner.using(key, lambda opened: work(_CountedObject(self, key, opened)), ahead)
+
     def size(self, key: str) -> int | None:
         """Length in bytes, or None."""
         self._lookups.append(key)
@@ -117,18 +153,23 @@ class CountingStore(Store):
 
 
 class _CountedObject(StoredObject):
-    __slots__ = ("_inner", "_key", "_store", "size", "token")
+    __slots__ = ("_key", "_store", "inner", "size", "token")
 
     def __init__(self, store: CountingStore, key: str, inner: StoredObject) -> None:
         self._store = store
         self._key = key
-        self._inner = inner
+        self.inner = inner
         self.size = inner.size
         self.token = inner.token
 
+    @property
+    def state(self) -> Hashable | None:
+        """As the wrapped handle has it."""
+        return self.inner.state
+
     def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
         """Exactly ``nbytes`` bytes from ``start``, counted."""
-        data = self._inner.read(start, nbytes, scratch)
+        data = self.inner.read(start, nbytes, scratch)
         self._store.record("range", self._key, start, start + nbytes)
         return data
 
@@ -136,11 +177,11 @@ class _CountedObject(StoredObject):
         self, ranges: Sequence[tuple[int, int]], scratch: Scratch | None = None
     ) -> Iterator[Buffer]:
         """The bytes of each range, counted."""
-        buffers = self._inner.read_many(ranges, scratch)
+        buffers = self.inner.read_many(ranges, scratch)
         for (start, end), data in zip(ranges, buffers, strict=True):
             self._store.record("range", self._key, start, end)
             yield data
 
     def close(self) -> None:
         """Close the wrapped handle."""
-        self._inner.close()
+        self.inner.close()

@@ -47,14 +47,20 @@ def _fill(fd: int, view: memoryview, offset: int) -> int:
 
 
 class _LocalObject(StoredObject):
-    __slots__ = ("_fd", "_path", "size", "token")
+    __slots__ = ("_fd", "_path", "_state", "size", "token")
 
     def __init__(self, fd: int, path: str, status: os.stat_result) -> None:
         self._fd = fd
         self._path = path
         self.size = status.st_size
+        self._state = _token(status)
         settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
-        self.token = _token(status) if settled else None
+        self.token = self._state if settled else None
+
+    @property
+    def state(self) -> Hashable:
+        """Inode, modification time in ns and size."""
+        return self._state
 
     def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
         """Exactly ``nbytes`` bytes from ``start``."""
@@ -72,8 +78,10 @@ class _LocalObject(StoredObject):
         return view
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
+        """Close the file, once."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _token(status: os.stat_result) -> Hashable:
@@ -93,7 +101,7 @@ class LocalStore(Store):
         self.name = os.fspath(root)
         self.uri: str = os.path.abspath(self.name)
         self.identity = ("file", self.uri)
-        self._prefix = os.path.join(self.uri, "")
+        self._prefix = self.folder = os.path.join(self.uri, "")
 
     def _open(self, key: str) -> tuple[int, os.stat_result] | None:
         """Descriptor and status of a regular file, or None where there is none."""

@@ -1,30 +1,36 @@
 """From what a user calls "the store" to a ``Store``.
 
 One table of attempts, tried in order; each recognises one kind of argument. Objects of zarr-python
-are recognised by their attributes, so that zarr is never imported for it.
+are recognised by their classes, looked up among the modules that are imported already, so that zarr
+is never imported for it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Store, join_key
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
 from lazytensor.io.store_memory import DictStore
+from lazytensor.io.store_retry import patiently, shown
 from lazytensor.io.store_zip import ZipStore
 
-__all__ = ["make_store", "resolve_store"]
+__all__ = ["http_session", "is_zarr_node", "make_store", "resolve_store"]
 
 _LOCAL_SCHEMES = ("file", "local")
 _ZIP_MAGIC = b"PK"
 _DRIVE = re.compile(r"/[A-Za-z]:(?=[/\\]|$)")
 # Which extra of this distribution brings the file system of a URL scheme.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http", "gs": "gs", "gcs": "gs"}
+_S3_CONNECTIONS = 512
+"""Connections that S3 file systems made here may open; ``io_concurrency`` is the real limit."""
 
 
 def make_store(
@@ -36,8 +42,8 @@ def make_store(
     """The store meant by ``store``.
 
     ``store``: a path (folder or zip file), any fsspec URL, ``(fs, path)``, a mapping of keys to
-    bytes, a ``Store``, or an open zarr-python ``Array``, ``Group`` or ``Store`` of a local or
-    memory kind. ``storage_options`` go to fsspec. ``missing_status``: HTTP statuses that mean "no
+    bytes, a ``Store``, or an open zarr-python ``Array``, ``Group`` or ``Store`` of any kind.
+    ``storage_options`` go to fsspec. ``missing_status``: HTTP statuses that mean "no
     such object".
 
     Raises ``SourceNotFoundError`` when there is nothing at a local path, ``FormatError`` when it
@@ -65,7 +71,7 @@ def resolve_store(
     (DictStore('memory'), 'a/b')
     """
     inner = ""
-    if _is_zarr_object(store) and hasattr(store, "store"):
+    if is_zarr_node(store):
         store, inner = store.store, store.path
     for attempt in _ATTEMPTS:
         made = attempt(store, dict(storage_options or {}), tuple(missing_status))
@@ -77,8 +83,22 @@ def resolve_store(
     )
 
 
-def _is_zarr_object(obj: Any) -> bool:
-    return type(obj).__module__.split(".", 1)[0] == "zarr"
+def _zarr_class(module: str, name: str) -> Any:
+    """A class of zarr-python, or what is no object's class; zarr is not imported for it."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def is_zarr_node(obj: Any) -> bool:
+    """Whether something is an open array, group or store path of zarr-python.
+
+    >>> is_zarr_node("a.zarr")
+    False
+    """
+    kinds = (
+        *(_zarr_class("zarr", name) for name in ("Array", "Group", "AsyncArray", "AsyncGroup")),
+        _zarr_class("zarr.storage", "StorePath"),
+    )
+    return isinstance(obj, tuple(kind for kind in kinds if kind))
 
 
 def _from_store(store: Any, options: dict[str, Any], missing: tuple[int, ...]) -> Store | None:
@@ -93,10 +113,28 @@ def _from_text(store: Any, options: dict[str, Any], missing: tuple[int, ...]) ->
         text = os.fsdecode(text)
     scheme, mark, rest = text.partition("://")
     if mark and scheme in _LOCAL_SCHEMES:
-        return _local(_without_drive_slash(rest) if os.name == "nt" else rest)
+        return _local(_path_of(rest, windows=os.name == "nt"))
     if mark or "::" in text:
         return _remote(text, options, missing)
     return _local(text)
+
+
+def _path_of(address: str, *, windows: bool) -> str:
+    """The path that the part of a ``file`` URL after ``//`` stands for.
+
+    Percent signs are an escape, as in every URL, unless only the path as it is written exists:
+    ``file://`` put before a path is common too.
+
+    >>> _path_of("/data/a%20b.zarr", windows=False), _path_of("localhost/x", windows=False)
+    ('/data/a b.zarr', '/x')
+    """
+    if address.startswith("localhost/"):
+        address = address.removeprefix("localhost")
+    if windows:
+        is_share = not address.startswith("/") and not _DRIVE.match(f"/{address}")
+        address = f"//{address}" if is_share else _without_drive_slash(address)
+    decoded = unquote(address)
+    return address if not os.path.exists(decoded) and os.path.exists(address) else decoded
 
 
 def _without_drive_slash(path: str) -> str:
@@ -123,20 +161,83 @@ def _starts_with_zip_magic(path: str) -> bool:
 
 
 def _remote(url: str, options: dict[str, Any], missing: tuple[int, ...]) -> Store:
+    if url.partition("?")[0].endswith(".zip") and "::" not in url:
+        url = f"zip::{url}"
+    first, mark, rest = url.partition("::")
+    if mark and (first == "zip" or first.startswith("zip://")):
+        return _zip_inside(first.removeprefix("zip").removeprefix("://"), rest, options, missing)
+    fs, path = _file_system(url, options)
+    return _of_file_system(fs, path, missing)
+
+
+def _zip_inside(root: str, url: str, options: dict[str, Any], missing: tuple[int, ...]) -> Store:
+    """A zip file at a URL, or the part of it below ``root``."""
+    options = {k: v for k, v in options.items() if k != "zip"}  # they are for fsspec's reader
+    scheme, mark, rest = url.partition("://")
+    if "::" not in url and (not mark or scheme in _LOCAL_SCHEMES):
+        path = _path_of(rest, windows=os.name == "nt") if mark else url
+        folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
+        return ZipStore(LocalStore(folder), name, root=root)
+    fs, path = _file_system(url, options)
+    return _zip_in(fs, path, root, missing)
+
+
+def _zip_in(fs: Any, path: str, root: str, missing: tuple[int, ...]) -> Store:
+    address, mark, query = path.partition("?")
+    folder, _, name = address.rstrip("/").rpartition("/")
+    return ZipStore(_of_file_system(fs, f"{folder}{mark}{query}", missing), name, root=root)
+
+
+def _file_system(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+    """The file system and the path that a URL means, once the necessary is at hand."""
     from fsspec.core import url_to_fs
 
-    if url.endswith(".zip") and "::" not in url:
-        url = f"zip::{url}"
+    scheme = url.rpartition("::")[2].partition("://")[0]
     try:
-        fs, path = url_to_fs(url, **options)
+        fs, path = patiently(lambda: url_to_fs(url, **_tuned(url, scheme, options)))
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"there is nothing at {url!r}: {error}") from error
+        raise SourceNotFoundError(f"there is nothing at {shown(url)!r}: {error}") from error
     except ValueError as error:
-        raise SourceError(f"{url!r}: {error}") from error
+        raise SourceError(f"{shown(url)!r}: {error}") from error
     except ImportError as error:
-        extra = _EXTRAS.get(url.rpartition("::")[2].partition("://")[0])
+        extra = _EXTRAS.get(scheme)
         hint = f": pip install 'lazytensor-engine[{extra}]'" if extra else ""
-        raise ImportError(f"{url!r}: {error}{hint}") from error
+        raise ImportError(f"{shown(url)!r}: {error}{hint}") from error
+    return fs, path
+
+
+def _tuned(url: str, scheme: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options under which as many requests can be under way as ``io_concurrency`` allows.
+
+    Left to themselves aiohttp opens 100 connections and botocore 10.
+    """
+    if "::" in url:
+        return options
+    match _EXTRAS.get(scheme):
+        case "http" if "get_client" not in options:
+            return {**options, "get_client": http_session}
+        case "s3" if "session" not in options:
+            config = {"max_pool_connections": _S3_CONNECTIONS, **options.get("config_kwargs", {})}
+            return {**options, "config_kwargs": config}
+    return options
+
+
+async def http_session(**settings: Any) -> Any:
+    """A session of aiohttp that opens as many connections as it is asked to."""
+    import aiohttp
+
+    if "connector" not in settings:
+        settings["connector"] = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(**settings)
+
+
+def _of_file_system(fs: Any, path: str, missing: tuple[int, ...]) -> Store:
+    """The store for a file system: asynchronous ones are asked in another way."""
+    fs = getattr(fs, "sync_fs", fs)
+    if getattr(fs, "async_impl", False):
+        from lazytensor.io.store_remote import RemoteStore
+
+        return RemoteStore(fs, path, missing_status=missing)
     return FsspecStore(fs, path, missing_status=missing)
 
 
@@ -150,7 +251,9 @@ def _from_file_system(
     stripped = fs._strip_protocol(os.fspath(path))
     if not set(protocols).isdisjoint(_LOCAL_SCHEMES):
         return _local(stripped)
-    return FsspecStore(fs, stripped, missing_status=missing)
+    if stripped.partition("?")[0].endswith(".zip"):
+        return _zip_in(fs, stripped, "", missing)
+    return _of_file_system(fs, stripped, missing)
 
 
 def _from_mapping(store: Any, options: dict[str, Any], missing: tuple[int, ...]) -> Store | None:
@@ -158,23 +261,26 @@ def _from_mapping(store: Any, options: dict[str, Any], missing: tuple[int, ...])
 
 
 def _from_zarr(store: Any, options: dict[str, Any], missing: tuple[int, ...]) -> Store | None:
-    """An open store of zarr-python: a folder, a zip file, an fsspec path or a dict of buffers."""
-    if not _is_zarr_object(store):
+    """An open store of zarr-python: what it stands for where that is known, else the store itself.
+
+    Subclasses and wrappers may do anything on the way, so only the classes themselves are known.
+    """
+    if not isinstance(store, _zarr_class("zarr.abc.store", "Store")):
         return None
-    match type(store).__name__:
-        case "LocalStore":
-            return LocalStore(store.root)
-        case "MemoryStore":
-            return DictStore(store._store_dict)
-        case "ZipStore":
-            return ZipStore(store.path)
-        case "FsspecStore":
-            return FsspecStore(store.fs, store.path, missing_status=missing)
-        case other:
-            raise TypeError(
-                f"a zarr store of type {other} cannot be read here; LocalStore, MemoryStore, "
-                "ZipStore and FsspecStore can, and so can the path or URL it stands for"
-            )
+    if type(store).__module__.startswith("zarr.storage."):
+        match type(store).__name__:
+            case "LocalStore":
+                return LocalStore(store.root)
+            case "MemoryStore":
+                return DictStore(store._store_dict)
+            case "ZipStore" if store.read_only:  # else it may have no directory yet
+                return ZipStore(store.path)
+            case "FsspecStore":
+                fs = getattr(store.fs, "sync_fs", store.fs)
+                return _from_file_system((fs, store.path), options, missing)
+    from lazytensor.io.store_zarr import ZarrStore
+
+    return ZarrStore(store)
 
 
 _ATTEMPTS: tuple[Callable[[Any, dict[str, Any], tuple[int, ...]], Store | None], ...] = (

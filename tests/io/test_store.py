@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
+import fsspec.asyn
 import pytest
 
-from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
+from lazytensor.errors import (
+    FormatError,
+    SourceChangedError,
+    SourceError,
+    SourceNotFoundError,
+)
 from lazytensor.io import store_local
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, thread_scratch
 from lazytensor.io.store import Store, check_key, join_key, merge_ranges
@@ -19,7 +26,13 @@ from lazytensor.io.store_counting import CountingStore
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
 from lazytensor.io.store_memory import DictStore
-from lazytensor.io.store_open import _without_drive_slash, make_store, resolve_store
+from lazytensor.io.store_open import (
+    _path_of,
+    _without_drive_slash,
+    make_store,
+    resolve_store,
+)
+from lazytensor.io.store_remote import RemoteStore
 from lazytensor.io.store_zip import ZipStore
 
 OBJECTS = {
@@ -241,6 +254,123 @@ def test_a_missing_file_system_names_what_to_install(monkeypatch: pytest.MonkeyP
 )
 def test_file_urls_of_windows_name_a_drive(path: str, expected: str) -> None:
     assert _without_drive_slash(path) == expected
+
+
+def test_file_urls_are_decoded(tmp_path: Path) -> None:
+    for name in ("a b", "a%20b", "plain%25", "50%"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(name.encode())
+    for url, name in [
+        (f"file://{tmp_path}/a%20b", "a b"),
+        (f"file://localhost{tmp_path}/a%20b", "a b"),
+        (f"file://{tmp_path}/a%2520b", "a%20b"),
+        (f"file://{tmp_path}/plain%25", "plain%25"),  # nothing is called "plain%"
+        (f"file://{tmp_path}/50%", "50%"),
+        (f"local://{tmp_path}/a b", "a b"),
+    ]:
+        assert bytes(make_store(url).get("x") or b"") == name.encode()
+    (tmp_path / "new.zip").write_bytes(_zip(tmp_path, zipfile.ZIP_STORED).read_bytes())
+    assert make_store(f"zip::file://{tmp_path}/new%2Ezip").size("b/c/0") == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("/C:/data/a%20b", "C:/data/a b"),
+        ("C:/data", "C:/data"),
+        ("localhost/C:/data", "C:/data"),
+        ("server/share/x", "//server/share/x"),
+    ],
+)
+def test_file_urls_of_windows(address: str, path: str) -> None:
+    assert _path_of(address, windows=True) == path
+
+
+def test_a_cache_on_disk(tmp_path: Path) -> None:
+    """``simplecache::`` keeps the first content it sees, parts and wholes alike."""
+    fs = _memory_fs()
+    store = make_store(
+        "simplecache::memory://bucket", {"simplecache": {"cache_storage": str(tmp_path)}}
+    )
+    assert store.get_many(["a/zarr.json", "no"]) == [b'{"a": 1}', None]
+    fs.pipe_file("/bucket/a/zarr.json", b"other and longer")
+    opened = store.open("a/zarr.json")
+    assert opened is not None and bytes(opened.read(1, 3)) == b'"a"'
+    assert pickle.loads(pickle.dumps(store)).get("a/zarr.json") == b'{"a": 1}'
+
+
+def test_synchronous_file_systems_notice_changes_between_parts() -> None:
+    fs = _memory_fs()
+    opened = make_store((fs, "/bucket")).open("a/c/0/1")
+    assert opened is not None and bytes(opened.read(1, 2)) == b"\x01\x02"
+    fs.pipe_file("/bucket/a/c/0/1", OBJECTS["a/c/0/1"][::-1])
+    with pytest.raises(SourceChangedError, match="a/c/0/1"):
+        opened.read(1, 2)
+
+
+def test_synchronous_file_systems_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lazytensor.io.store_retry.FIRST_PAUSE", 0.001)
+    fs = _memory_fs()
+    store = FsspecStore(fs, "/bucket")
+    call, failures = fs.cat_file, [TimeoutError(), ConnectionResetError()]
+
+    def failing(*args: object, **settings: object) -> object:
+        if failures:
+            raise failures.pop()
+        return call(*args, **settings)
+
+    monkeypatch.setattr(fs, "cat_file", failing)
+    assert store.get("zarr.json") == b"{}" and not failures
+    failures = [KeyboardInterrupt()]  # type: ignore[list-item]
+    with pytest.raises(KeyboardInterrupt):
+        store.get("zarr.json")
+
+
+class _Plain(fsspec.asyn.AsyncFileSystem):
+    """An asynchronous file system as others write them: it tells nothing but bytes and info."""
+
+    protocol = "plainest"
+    objects: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    async def _info(self, path: str, **settings: Any) -> dict[str, Any]:
+        self.asked.append(f"info {path}")
+        if path not in self.objects:
+            raise FileNotFoundError(path)
+        data = self.objects[path]
+        return {"name": path, "size": len(data), "type": "file", "ETag": zlib.crc32(data)}
+
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **settings: Any
+    ) -> bytes:
+        self.asked.append(f"cat {path} {start} {end}")
+        if path not in self.objects:
+            raise FileNotFoundError(path)
+        return self.objects[path][start:end]
+
+
+def test_any_asynchronous_file_system() -> None:
+    fs, data = _Plain(), bytes(range(256)) * 500
+    _Plain.objects = {"root/a": data, "root/e": b""}
+    store = make_store((fs, "plainest://root"))
+    assert isinstance(store, RemoteStore) and store.uri == "plainest://root"
+    assert store.get_many(["a", "no", "e"]) == [data, None, b""]
+    assert store.size("a") == len(data) and store.open("no") is None
+    _Plain.asked.clear()
+    opened = store.open("a")
+    assert opened is not None and opened.token == store.token("a")
+    assert [bytes(p) for p in opened.read_many([(5, 9), (99_999, 100_000)])] == [
+        data[5:9], data[99_999:100_000],
+    ]  # fmt: skip
+    assert _Plain.asked[2:] == ["cat root/a 5 9", "cat root/a 99999 100000", "info root/a"]
+    again = pickle.loads(pickle.dumps(store))
+    assert again.get("e") == b""
+    _Plain.objects["root/a"] = data[::-1]
+    with pytest.raises(SourceChangedError):
+        opened.read(50_000, 3)
+    seen: list[bytes] = []
+    assert store.using("a", lambda whole: seen.append(bytes(whole.read(5, 3))))
+    assert seen == [data[::-1][5:8]]
 
 
 def test_files_are_read_without_preadv_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
 
 def shard(chunks: list[bytes | None], *, start: bool = False, crc: bool = True) -> bytes:
     """A shard with its inner chunks one after the other; None is left out."""
-    from lazytensor.io.codec.bytecodec import crc32c
+    from lazytensor.io.codec.checksums import crc32c
 
     size = 16 * len(chunks) + (4 if crc else 0)
     at, entries, body = (size if start else 0), [], b""
