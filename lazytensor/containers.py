@@ -47,15 +47,15 @@ def open_group(
     (0, 'memory')
     """
     from lazytensor.io.store_open import resolve_store
-    from lazytensor.io.zarr import ArrayMetadata, Catalog, open_node
+    from lazytensor.io.zarr import ArrayMetadata
+    from lazytensor.io.zarr.node import open_catalog
 
     opened, inner = resolve_store(store, path, storage_options)
-    catalog = Catalog(opened, inner, consolidated=consolidated)
-    node = catalog.find("") or open_node(opened, inner)
+    catalog, below, node = open_catalog(opened, inner, consolidated=consolidated)
     if isinstance(node.metadata, ArrayMetadata):
         place = f"{opened.name}/{inner}".rstrip("/")
         raise FormatError(f"{place} is a zarr array, not a group: open it with scan_zarr")
-    return ZarrGroup(catalog, "", node, wrap)
+    return ZarrGroup(catalog, below, node, wrap)
 
 
 class ZarrGroup(Mapping[str, Any]):
@@ -100,7 +100,7 @@ class ZarrGroup(Mapping[str, Any]):
         return MappingProxyType(dict(self._node.metadata.document))
 
     def __repr__(self) -> str:
-        return f"ZarrGroup({self._name!r}, zarr v{self._node.metadata.zarr_format})"
+        return f"ZarrGroup({self._name!r}, {self._node.metadata.format})"
 
     @property
     def _name(self) -> str:

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lazytensor.containers import NodeNotFoundError
-from lazytensor.errors import FormatError, OutOfBoundsError, SourceNotFoundError
+from lazytensor.errors import FormatError, OutOfBoundsError, SourceError, SourceNotFoundError
 from lazytensor.plan.registry import register
 
 if TYPE_CHECKING:
-    from lazytensor.io.ome_zarr import Channel, ImageMetadata, OmeAttributes, PlateMetadata
+    from lazytensor.io.ome_metadata import Channel, ImageMetadata, OmeAttributes, PlateMetadata
     from lazytensor.io.zarr import Catalog, ZarrSource
     from lazytensor.plan.source import Source
     from lazytensor.plan.spec import Axis
@@ -38,19 +38,17 @@ def open_ome(
     """The OME-Zarr (image, collection of images, plate or well) at the root of a store.
 
     Raises ``SourceNotFoundError`` when there is nothing, ``FormatError`` when the metadata is
-    missing, malformed, or of a version other than 0.4 and 0.5.
+    missing, malformed, or of a version other than 0.1 to 0.5.
     """
-    from lazytensor.io.ome_zarr import image_places, parse_image, read_attributes
+    from lazytensor.io.ome_metadata import parse_image
+    from lazytensor.io.ome_zarr import image_places, read_attributes
     from lazytensor.io.store_open import resolve_store
-    from lazytensor.io.zarr import Catalog, open_node
+    from lazytensor.io.zarr import Catalog
 
-    opened, inner = resolve_store(store, "", storage_options)
-    catalog = Catalog(opened, inner, consolidated=None)
-    place = f"{opened.name}/{inner}".rstrip("/")
+    catalog = Catalog(*resolve_store(store, "", storage_options), consolidated=None)
     attributes = read_attributes(catalog)
     if attributes is None:
-        open_node(opened, inner)
-        raise FormatError(f"{place} is a zarr array, not an OME-Zarr group: use scan_zarr")
+        raise _no_group(catalog)
     known = ("multiscales", "plate", "well", "bioformats2raw.layout", "labels", "series")
     if not any(key in attributes.fields.document for key in known):
         raise FormatError(
@@ -83,15 +81,37 @@ def scan_ome(
         if opened.plate is None:
             raise FormatError(f"{opened!r} is not a plate; it has no well {well!r}")
         found = opened.plate[well][field]
-    elif opened.plate is not None and not len(opened):
-        raise FormatError(f"{opened!r} is a plate: name a well=, such as {opened.plate.wells[:1]}")
+    elif opened.plate is not None and not len(opened) and not isinstance(image, str):
+        wells = ", ".join(opened.plate.wells[:10]) or "none"
+        raise FormatError(f"{opened!r} is a plate: name a well= (there is {wells})")
     else:
         found = opened[image]
     return (found if label is None else found.labels[label])[level]
 
 
+def _no_group(catalog: Catalog) -> SourceError:
+    """The error for a place without a zarr group."""
+    place = f"{catalog.store.name}/{catalog.root}".rstrip("/")
+    if catalog.find("") is not None:
+        return FormatError(f"{place} is a zarr array, not an OME-Zarr group: use scan_zarr")
+    # Only to help: a server may refuse to list, and then says so in place of "not found".
+    names = [] if catalog.store.remote else catalog.names("")
+    below = f"; below it there is {', '.join(names[:10])}" if names else ""
+    return SourceNotFoundError(f"no zarr group at {place} (no zarr.json or .zgroup){below}")
+
+
 class OmeZarr:
-    """What is at the root of an OME-Zarr: images by number or path, and the plate, if it is one."""
+    """What is at the root of an OME-Zarr: images by number or path, and the plate, if it is one.
+
+    Made by ``lt.open_ome_zarr``.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lazytensor.sample import write_sample
+    >>> with TemporaryDirectory() as folder:
+    ...     oz = lt.open_ome_zarr(write_sample(folder))
+    ...     print(oz.version, len(oz), oz[0], oz.plate)
+    0.5 1 OmeImage('', axes czyx, 3 levels) None
+    """
 
     def __init__(
         self,
@@ -124,9 +144,12 @@ class OmeZarr:
 
     def __getitem__(self, image: int | str) -> OmeImage:
         if isinstance(image, str):
-            return OmeImage(self._catalog, image.strip("/"), 0, self._wrap)
-        path, index = self._places[_position(image, len(self), f"{self!r}: image")]
-        return OmeImage(self._catalog, path, index, self._wrap)
+            path, index = image.strip("/"), 0
+        else:
+            path, index = self._places[_position(image, len(self), f"{self!r}: image")]
+        if path != self._attributes.path:
+            return _open_image(self._catalog, path, self._wrap)
+        return OmeImage(self._catalog, self._attributes, index, self._wrap)
 
     def __iter__(self) -> Iterator[OmeImage]:
         return (self[i] for i in range(len(self)))
@@ -139,7 +162,7 @@ class OmeZarr:
     @cached_property
     def plate(self) -> OmePlate | None:
         """The plate, or None."""
-        from lazytensor.io.ome_zarr import parse_plate
+        from lazytensor.io.ome_metadata import parse_plate
 
         found = parse_plate(self._attributes)
         return (
@@ -151,19 +174,29 @@ class OmeImage:
     """One image: ``image[level]`` is a tensor, level 0 the finest.
 
     Raises ``FormatError`` when made from metadata that is malformed, and when a level is asked for
-    whose array is missing or does not fit.
+    while the array of any level is missing or does not fit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from lazytensor.sample import write_sample
+    >>> with TemporaryDirectory() as folder:
+    ...     image = lt.open_ome_zarr(write_sample(folder))[0]
+    ...     print([x.shape for x in image.levels], image.channels[0].name)
+    ...     print(image[1].axes[2])
+    [(2, 8, 256, 320), (2, 8, 128, 160), (2, 8, 64, 80)] nuclei
+    Axis(name='y', kind='space', unit='micrometer', scale=0.5, offset=0.125, labels=None)
     """
 
     def __init__(
-        self, catalog: Catalog, path: str, index: int, wrap: Callable[[Source], Any]
+        self,
+        catalog: Catalog,
+        attributes: OmeAttributes,
+        index: int,
+        wrap: Callable[[Source], Any],
     ) -> None:
-        from lazytensor.io.ome_zarr import parse_image, read_attributes
+        from lazytensor.io.ome_metadata import parse_image
 
-        attributes = read_attributes(catalog, path)
-        if attributes is None:
-            raise NodeNotFoundError(f"{catalog.store.name}: there is no image group at {path!r}")
         self._catalog = catalog
-        self._inner = path
+        self._inner = attributes.path
         self._index = index
         self._wrap = wrap
         self._attributes = attributes
@@ -227,9 +260,19 @@ class OmeImage:
         paths = label_paths(self._catalog, self._inner)
         return _Opened(
             paths,
-            lambda path: OmeImage(self._catalog, path, 0, self._wrap),
+            lambda path: _open_image(self._catalog, path, self._wrap),
             f"{self!r}: label",
         )
+
+
+def _open_image(catalog: Catalog, path: str, wrap: Callable[[Source], Any]) -> OmeImage:
+    """The first image of the group at a path."""
+    from lazytensor.io.ome_zarr import read_attributes
+
+    attributes = read_attributes(catalog, path)
+    if attributes is None:
+        raise NodeNotFoundError(f"{catalog.store.name}: there is no image group at {path!r}")
+    return OmeImage(catalog, attributes, 0, wrap)
 
 
 class OmePlate:
@@ -292,30 +335,36 @@ class OmeWell:
     """A well: ``well[field]`` is an image."""
 
     def __init__(self, catalog: Catalog, path: str, wrap: Callable[[Source], Any]) -> None:
-        from lazytensor.io.ome_zarr import read_attributes, well_fields
+        from lazytensor.io.ome_metadata import parse_well
+        from lazytensor.io.ome_zarr import read_attributes
 
         attributes = read_attributes(catalog, path)
         if attributes is None:
             raise SourceNotFoundError(f"{catalog.store.name}: there is no well group at {path!r}")
         self.path = path
         self._catalog = catalog
-        self._fields = well_fields(attributes)
+        self._metadata = parse_well(attributes)
         self._wrap = wrap
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields."""
-        return tuple(path.rsplit("/", 1)[-1] for path in self._fields)
+        return tuple(path.rsplit("/", 1)[-1] for path in self._metadata.fields)
+
+    @property
+    def acquisitions(self) -> tuple[int | None, ...]:
+        """For each field the id of its acquisition in the plate, None where it has none."""
+        return self._metadata.acquisitions
 
     def __getitem__(self, field: int) -> OmeImage:
-        path = self._fields[_position(field, len(self), f"{self!r}: field")]
-        return OmeImage(self._catalog, path, 0, self._wrap)
+        path = self._metadata.fields[_position(field, len(self), f"{self!r}: field")]
+        return _open_image(self._catalog, path, self._wrap)
 
     def __iter__(self) -> Iterator[OmeImage]:
         return (self[i] for i in range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._metadata.fields)
 
     def __repr__(self) -> str:
         return f"OmeWell({self.path!r}, {len(self)} fields)"
@@ -350,6 +399,9 @@ class _Opened(Mapping[str, _T], Generic[_T]):
 
 def _position(index: int, count: int, what: str) -> int:
     """``index``, from the end if negative; ``OutOfBoundsError`` if there is no such thing."""
+    if not hasattr(index, "__index__"):
+        raise TypeError(f"{what} is chosen by its number, not by {type(index).__name__}")
+    index = index.__index__()
     if not -count <= index < count:
         raise OutOfBoundsError(f"{what} {index} does not exist; there are {count}")
     return index % count
