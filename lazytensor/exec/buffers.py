@@ -7,6 +7,7 @@ than most kernels that fill it.
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import numpy as np
@@ -25,12 +26,21 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """
     if dtype.hasobject or dtype.kind == "T":
         return np.zeros(shape, dtype)
-    return _shaped(_block(math.prod(shape) * dtype.itemsize), shape, dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes == 0:
+        return np.empty(shape, dtype)
+    raw = np.empty(nbytes + _ALIGN, np.uint8)
+    return np.ndarray(shape, dtype, raw, -_address(raw) % _ALIGN)
+
+
+def _address(array: np.ndarray) -> int:
+    """Where the first byte is. ``array.ctypes.data`` says the same in four times the time."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
 
 
 def _block(nbytes: int) -> np.ndarray:
     raw = np.empty(nbytes + _ALIGN, np.uint8)
-    start = -raw.ctypes.data % _ALIGN
+    start = -_address(raw) % _ALIGN
     return raw[start : start + nbytes]
 
 

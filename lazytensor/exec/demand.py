@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lazytensor.plan.compose import output_box, restrict
-from lazytensor.plan.index import IndexTransform, OutputIndexMethod
+from lazytensor.plan.compose import Maps, output_box, restrict
+from lazytensor.plan.index import IndexTransform
+from lazytensor.plan.index_interval import MAX_RANK
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import (
     Cache,
@@ -27,9 +28,16 @@ from lazytensor.plan.nodes import (
 )
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
 from lazytensor.plan.nodes_join import Join, Overlay
-from lazytensor.plan.source import Box
+from lazytensor.plan.output_map import CONSTANT
+from lazytensor.plan.source import Box, Source
 
 __all__ = ["BoxPlan", "demand", "demand_shared", "is_sparse", "whole_box"]
+
+
+_UNIT = frozenset((1, -1))
+_FORWARD, _BACKWARD = slice(None), slice(None, None, -1)
+_IN_ORDER = list(range(MAX_RANK))
+_AS_IT_IS = [_FORWARD] * MAX_RANK
 
 
 class BoxPlan(NamedTuple):
@@ -63,28 +71,31 @@ def is_sparse(view: View) -> bool:
 
     Strides up to the size of a cell touch every cell between first and last.
     """
-    for m, cells in zip(view.transform.output, view.x.grid, strict=True):
-        if m.method == OutputIndexMethod.array:
-            return True
-        skips = 1 if cells is None else cells.nominal
-        if m.method == OutputIndexMethod.single_input_dimension and abs(m.stride) > skips:
-            return True
-    return False
+    if view.transform.has_arrays:
+        return True
+    strides = [1 if m.kind == CONSTANT else m.stride for m in view.transform.maps]
+    if _UNIT.issuperset(strides):
+        return False
+    return any(
+        abs(stride) > (1 if cells is None else cells.nominal)
+        for stride, cells in zip(strides, view.x.grid, strict=True)
+    )
 
 
 def _view(node: View, box: Box) -> BoxPlan:
-    base = node.x
-    transform = restrict(node.transform, box)
+    base, transform = node.x, node.transform
     if isinstance(base, Constant):
         return BoxPlan("full", (base.data, base.dtype, _shape(box)), [])
-    needed = output_box(transform, box)
     if isinstance(base, Scan) and base.source.array is None:
+        placed = None if transform.has_arrays else _placed(base.source, transform.maps, box)
+        if placed is not None and placed.op != "read_strided":
+            return placed
         if is_sparse(node):
-            return BoxPlan("gather", (base.source, transform), [])
-        layout = _layout(transform)
-        if layout is not None:
-            return BoxPlan("read_placed", (base.source, needed, *layout), [])
-    return _view_of(base, transform, needed)
+            return BoxPlan("gather", (base.source, restrict(transform, box)), [])
+        if placed is not None:
+            return placed
+    narrowed = restrict(transform, box)
+    return _view_of(base, narrowed, output_box(narrowed, box))
 
 
 def demand_shared(node: Node, box: Box, held: bool) -> BoxPlan:
@@ -105,28 +116,58 @@ def _view_of(base: Node, transform: IndexTransform, needed: Box) -> BoxPlan:
     return BoxPlan("view", (transform, origin), [(base, needed)])
 
 
-def _layout(transform: IndexTransform) -> tuple[tuple[int, ...], tuple[Any, ...]] | None:
-    """How to show a result to a source so that reading fills it in place.
+def _placed(source: Source, maps: Maps, box: Box) -> BoxPlan | None:
+    """Reading a part of a source straight into the result, whose dims may lie otherwise.
 
-    ``(order, index)``: the result with its dims in that order and then indexed so is the box that
-    the source reads. None where elements repeat or are left out.
+    None where the box is empty or elements repeat, and where elements are left out of what the
+    source can only read whole.
     """
+    needed: list[tuple[int, int]] = []
+    steps: list[int] = []
     order: list[int] = []
     index: list[Any] = []
-    for m in transform.output:
-        if m.method == OutputIndexMethod.constant:
+    for kind, offset, stride, dim, _, _ in maps:
+        if kind == CONSTANT:
+            needed.append((offset, offset + 1))
+            steps.append(1)
             index.append(None)
-        elif m.method == OutputIndexMethod.single_input_dimension and abs(m.stride) == 1:
-            order.append(m.input_dimension)
-            index.append(slice(None, None, m.stride))
-        else:
+            continue
+        lo, hi = box[dim]
+        if hi <= lo or not stride or dim in order:
             return None
-    if len(set(order)) < len(order):
+        first, last = offset + stride * lo, offset + stride * (hi - 1)
+        order.append(dim)
+        steps.append(1 if first == last else abs(stride))
+        if stride > 0:
+            needed.append((first, last + 1))
+            index.append(_FORWARD)
+        else:
+            needed.append((last, first + 1))
+            index.append(_BACKWARD)
+    rest = [d for d in range(len(box)) if d not in order] if len(order) < len(box) else []
+    if any(box[d][1] - box[d][0] != 1 for d in rest):
         return None
-    rest = [d for d in range(transform.input_rank) if d not in order]
-    if any(transform.domain.shape[d] != 1 for d in rest):
-        return None
-    return (*order, *rest), (*index, *([0] * len(rest)))
+    order += rest
+    index += [0] * len(rest)
+    return _reading(source, tuple(needed), steps, order, index)
+
+
+def _reading(
+    source: Source, needed: Box, steps: list[int], order: list[int], index: list[Any]
+) -> BoxPlan | None:
+    """The step that reads every so many elements of a box.
+
+    It is told ``(order, index)``: the result with its dims in that order and then indexed so is
+    what the source fills.
+    """
+    if not _UNIT.issuperset(steps):
+        if not hasattr(source, "read_strided"):
+            return None
+        args = (source, needed, tuple(order), tuple(index), tuple(steps))
+        return BoxPlan("read_strided", args, [])
+    if order == _IN_ORDER[: len(needed)] and index == _AS_IT_IS[: len(order)]:
+        return BoxPlan("read", (source, needed), [])
+    return BoxPlan("read_placed", (source, needed, tuple(order), tuple(index)), [])
 
 
 def _elementwise(node: Elementwise, box: Box) -> BoxPlan:

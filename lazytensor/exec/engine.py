@@ -20,7 +20,7 @@ from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.pool import CancelToken
 from lazytensor.plan.guard import in_reader
 from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Scan
+from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.nodes_block import Call, Inspect
 from lazytensor.plan.nodes_join import Overlay
 from lazytensor.plan.optimize import optimize
@@ -50,10 +50,12 @@ class Engine(Protocol):
         ...
 
 
-_SHORTHANDS: dict[str, type[Any]] = {
-    "auto": LocalEngine,
-    "local": LocalEngine,
-    "interpret": InterpretEngine,
+# Engines hold settings and nothing else; those of these follow the options where they run.
+_LOCAL = LocalEngine()
+_SHORTHANDS: dict[str, Engine] = {
+    "auto": _LOCAL,
+    "local": _LOCAL,
+    "interpret": InterpretEngine(),
 }
 _LATER = {"dask": "the Dask engine", "gpu": "the GPU engine"}
 
@@ -71,8 +73,7 @@ def resolve_engine(engine: Any) -> Engine:
     if engine not in _SHORTHANDS:
         names = ", ".join(repr(name) for name in _SHORTHANDS)
         raise ValueError(f"unknown engine {engine!r}; engines are {names}, or an engine object")
-    made: Engine = _SHORTHANDS[engine]()
-    return made
+    return _SHORTHANDS[engine]
 
 
 def collect_nodes(
@@ -96,9 +97,7 @@ def collect_nodes(
         return [_tiny(node, out) for node, out in zip(nodes, given, strict=True)]
     flags = _ALL if optimizations is None else optimizations
     plans = [optimize(node, flags) for node in nodes]
-    _check_sources(plans)
-    for node in plans:
-        check_holes(node, _evaluate)
+    _check(plans)
     arrays = [
         aligned_empty(node.shape, node.dtype) if out is None else out
         for node, out in zip(plans, given, strict=True)
@@ -109,6 +108,9 @@ def collect_nodes(
 
 def _is_tiny(root: Node) -> bool:
     """True if all data is in memory and so little that planning would cost more than computing."""
+    scan = scan_below(root)
+    if scan is not None and scan.source.array is None:
+        return False
     if root.nbytes > _TINY:
         return False
     for count, node in enumerate(walk(root)):
@@ -135,11 +137,22 @@ def _evaluate(node: Node) -> np.ndarray:
     return out
 
 
-def _check_sources(roots: Sequence[Node]) -> None:
-    """Every stored source once: its metadata must be what the plan was built from."""
-    seen: set[object] = set()
+def _check(roots: Sequence[Node]) -> None:
+    """Every stored source once: its metadata must be what the plan was built from. Then holes."""
+    scan = scan_below(roots[0]) if len(roots) == 1 else None
+    if scan is not None:
+        scan.source.check()
+        return
+    seen: set[Scan] = set()
+    open_overlays = False
     for root in roots:
         for node in walk(root):
-            if isinstance(node, Scan) and node not in seen:
-                seen.add(node)
-                node.source.check()
+            if isinstance(node, Scan):
+                if node not in seen:
+                    seen.add(node)
+                    node.source.check()
+            elif isinstance(node, Overlay) and node.fill is None:
+                open_overlays = True
+    if open_overlays:
+        for root in roots:
+            check_holes(root, _evaluate)

@@ -11,12 +11,14 @@ from lazytensor.config import check_option, option
 from lazytensor.exec.buffers import Scratch, aligned_empty
 from lazytensor.exec.events import start_run
 from lazytensor.exec.lower import Compiled, lower
-from lazytensor.exec.memory import Budget, memory_limit, thread_count
+from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
+from lazytensor.exec.physical import Program
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
 from lazytensor.exec.stages import Stage, plan_stages
 from lazytensor.exec.steps import run_program
+from lazytensor.exec.window import window_program
 from lazytensor.exec.workgrid import WorkGrid, choose_grid
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node
@@ -39,12 +41,21 @@ class Prepared(NamedTuple):
 def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepared:
     """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it."""
     compiled = Compiled(node, stored)
+    known = compiled.programs
 
     def cost(box: Box) -> int:
-        return lower(compiled, box).nbytes
+        program = known[box] = lower(compiled, box)
+        return program.moved
 
     grid = choose_grid(node, cost, limit)
-    return Prepared(compiled, grid, cost(grid.largest()) if grid.count else 0)
+    if not grid.count:
+        return Prepared(compiled, grid, 0)
+    # Kept is that of a largest block, which in a small plan is the only one; it is asked for again.
+    largest = grid.largest()
+    sample = lower(compiled, largest)
+    known.clear()
+    known[largest] = sample
+    return Prepared(compiled, grid, sample.nbytes)
 
 
 class _Job(NamedTuple):
@@ -89,8 +100,15 @@ class LocalEngine:
             raise ValueError(f"threads must be positive, not {threads}")
         self.threads = threads
         self.max_memory = max_memory
-        self.kernels = option("kernels") if kernels is None else check_option("kernels", kernels)
-        memory_limit(max_memory)
+        self._kernels = None if kernels is None else check_option("kernels", kernels)
+        if max_memory is not None:
+            memory_limit(max_memory)
+
+    @property
+    def kernels(self) -> str:
+        """Which kernels a run uses: the engine's own setting, else the option as it holds here."""
+        kernels: str = option("kernels") if self._kernels is None else self._kernels
+        return kernels
 
     def __repr__(self) -> str:
         return f"LocalEngine(threads={self.threads}, max_memory={self.max_memory!r})"
@@ -108,9 +126,13 @@ class LocalEngine:
         Everything is planned before anything is read, so that a run that cannot fit into
         ``max_memory`` is refused at once.
         """
+        limit = memory_limit(self.max_memory)
+        program = window_program(roots[0], limit) if len(roots) == 1 else None
+        if program is not None:
+            _run_at_once(program, outs[0], progress, cancel)
+            return
         stored: dict[Node, np.ndarray] = {}
         jobs: list[_Job] = []
-        limit = memory_limit(self.max_memory)
         kept = 0
         roots, shared = share(roots, min(limit // 2, _MOST_SHARED))
         for stage in plan_stages(roots, shared):
@@ -140,7 +162,7 @@ class LocalEngine:
     ) -> _Job:
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
-        name = f"one task of {node!r}"
+        name = TaskOf(node)
         # Reductions need room for their temporaries beside the block.
         room = budget.free // 4 if reductions else budget.free
         compiled, grid, nbytes = prepare(node, stored, room)
@@ -163,6 +185,17 @@ class LocalEngine:
     def _threads(self, budget: Budget, nbytes: int) -> int:
         """How many tasks of so many bytes may run at once."""
         return max(1, min(thread_count(self.threads), budget.free // max(1, nbytes)))
+
+
+def _run_at_once(
+    program: Program, out: np.ndarray, progress: object, cancel: CancelToken | None
+) -> None:
+    """The run of a plan that is one task."""
+
+    def work(_: int, scratch: Scratch) -> None:
+        run_program(program, scratch, out)
+
+    _run_job(_Job(1, work, 1), progress, cancel)
 
 
 def _run_job(job: _Job, progress: object, cancel: CancelToken | None) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -20,7 +19,7 @@ import numpy as np
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
 from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Scan
+from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.source import Box
 
 __all__ = [
@@ -30,6 +29,7 @@ __all__ = [
     "lower",
     "merge_boxes",
     "no_larger",
+    "one_step",
     "same_cells",
     "volume",
 ]
@@ -37,7 +37,7 @@ __all__ = [
 _NEAR = 16
 """With how many boxes before it a box is compared when overlapping requests are joined."""
 
-READS = frozenset({"read", "read_placed", "gather"})
+READS = frozenset({"read", "read_placed", "read_strided", "gather"})
 """Steps whose first argument is the source they read."""
 
 # Steps whose result is (or may be) a view of an input: the input's memory must live as long.
@@ -50,20 +50,27 @@ class Compiled:
     """A plan prepared for lowering many boxes.
 
     ``stored`` maps nodes that were computed before (reductions, shared sub-plans) to arrays of
-    their whole domain.
+    their whole domain. ``programs`` holds those that were worked out while blocks were chosen:
+    choosing asks for the same few boxes again and again.
     """
 
-    __slots__ = ("rank", "root", "shared", "stored")
+    __slots__ = ("programs", "rank", "root", "shared", "stored")
 
     def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
         self.root = root
+        self.programs: dict[Box, Program] = {}
         known = stored or {}
         order = walk(root, None) if not known else _walk_until(root, known)
         self.rank = {node: i for i, node in enumerate(order)}
         self.stored = {node: known[node] for node in self.rank if node in known}
-        uses = Counter(x for node in self.rank if node not in known for x in node.inputs)
+        once: set[Node] = set()
+        shared: set[Node] = set()
+        for node in self.rank:
+            if node not in known:
+                for x in node.inputs:
+                    (shared if x in once else once).add(x)
         self.shared = frozenset(
-            x for x, n in uses.items() if n > 1 and isinstance(x, Scan) and x.source.array is None
+            [x for x in shared if isinstance(x, Scan) and x.source.array is None]
         )
 
     def demand(self, node: Node, box: Box) -> BoxPlan:
@@ -100,8 +107,29 @@ _Slots = dict[Box, _Slot]
 
 def lower(compiled: Compiled, box: Box) -> Program:
     """The program that computes ``box`` (coordinates) of the compiled plan's root."""
-    planned = _plan_down(compiled, box)
-    return _emit_up(planned, box)
+    known = compiled.programs.get(box)
+    if known is not None:
+        return known
+    if scan_below(compiled.root) is not None and compiled.root not in compiled.stored:
+        plan = compiled.demand(compiled.root, box)
+        if not plan.needs:
+            return one_step(compiled.root, plan, box)
+    return _emit_up(_plan_down(compiled, box), box)
+
+
+def one_step(node: Node, plan: BoxPlan, box: Box) -> Program:
+    """The program of a box that takes nothing but its own step."""
+    shape = tuple([hi - lo for lo, hi in box])
+    nbytes = math.prod(shape) * node.dtype.itemsize
+    step = Step(plan.op, 0, (), plan.args, shape, node.dtype, ())
+    return Program(box, (step,), frozenset(), nbytes, nbytes + _left_out(step))
+
+
+def _left_out(step: Step) -> int:
+    """Bytes that a source decodes for a step and leaves out."""
+    if step.op != "read_strided":
+        return 0
+    return (volume(step.args[1]) - math.prod(step.shape)) * step.dtype.itemsize
 
 
 def _plan_down(compiled: Compiled, box: Box) -> dict[Node, _Slots]:
@@ -155,7 +183,6 @@ class _StoredRef:
 
 def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
     steps: list[Step] = []
-    decoded = 0
     for node in reversed(planned):
         for slot in dict.fromkeys(planned[node].values()):
             slot.slot = len(steps)
@@ -163,10 +190,9 @@ def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
             refs = tuple([_find(planned[x], needed) for x, needed in plan.needs])
             shape = tuple([hi - lo for lo, hi in slot.box])
             steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
-            if plan.op in READS and plan.args[0].array is None:
-                decoded += math.prod(shape) * node.dtype.itemsize
+    left_out = sum([_left_out(step) for step in steps])
     steps, escaped, nbytes = _with_frees(steps)
-    return Program(box, tuple(steps), escaped, nbytes, decoded)
+    return Program(box, tuple(steps), escaped, nbytes, nbytes + left_out)
 
 
 def _find(slots: _Slots, needed: Box) -> Ref:
@@ -263,15 +289,17 @@ def _with_frees(steps: list[Step]) -> tuple[list[Step], frozenset[int], int]:
     # A slot may be the same array as one that escaped, not only a view of it.
     escaped |= {step.slot for step in steps if owners[step.slot] & escaped}
     result = owners[-1]
+    sizes = [math.prod(step.shape) * step.dtype.itemsize for step in steps]
     frees: list[list[int]] = [[] for _ in steps]
     for slot, at in enumerate(last_use):
         if slot not in result and slot not in escaped:
             frees[at].append(slot)
     alive = most = 0
     out = []
-    for step, gone in zip(steps, frees, strict=True):
-        alive += math.prod(step.shape) * step.dtype.itemsize
+    for step, size, gone in zip(steps, sizes, frees, strict=True):
+        alive += size
         most = max(most, alive)
-        alive -= sum(math.prod(steps[s].shape) * steps[s].dtype.itemsize for s in gone)
-        out.append(step._replace(frees=tuple(gone)))
+        for slot in gone:
+            alive -= sizes[slot]
+        out.append(step._replace(frees=tuple(gone)) if gone else step)
     return out, frozenset(escaped), most

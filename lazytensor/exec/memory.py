@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from lazytensor.config import option, parse_bytes
 from lazytensor.errors import MemoryLimitError
 from lazytensor.plan.cost import format_bytes
 
-__all__ = ["Budget", "memory_limit", "thread_count"]
+__all__ = ["Budget", "TaskOf", "memory_limit", "thread_count"]
 
 
 def thread_count(threads: int | None = None) -> int:
@@ -57,6 +58,15 @@ def _physical() -> int:
         return 8 << 30
 
 
+class TaskOf(NamedTuple):
+    """Names, in an error, the plan that a task computes a block of."""
+
+    node: object
+
+    def __str__(self) -> str:
+        return f"one task of {self.node!r}"
+
+
 class Budget:
     """The bytes that the tasks of a run may hold together.
 
@@ -77,8 +87,11 @@ class Budget:
         self.free = limit - kept
         self._returned = threading.Condition()
 
-    def check(self, nbytes: int, what: str) -> None:
-        """Raise ``MemoryLimitError`` if ``nbytes`` do not fit even when nothing else is held."""
+    def check(self, nbytes: int, what: object) -> None:
+        """Raise ``MemoryLimitError`` if ``nbytes`` do not fit even when nothing else is held.
+
+        ``what`` needs them; it is put into words only for the error.
+        """
         if nbytes + self.kept <= self.limit:
             return
         kept = f" beside {format_bytes(self.kept)} of intermediate results" if self.kept else ""
@@ -88,7 +101,7 @@ class Budget:
         )
 
     @contextmanager
-    def holding(self, nbytes: int, what: str) -> Iterator[None]:
+    def holding(self, nbytes: int, what: object) -> Iterator[None]:
         """Wait until ``nbytes`` are free and take them for the block."""
         self.check(nbytes, what)
         with self._returned:

@@ -43,6 +43,9 @@ class Step(NamedTuple):
 class Program(NamedTuple):
     """Steps that compute one box; ``nbytes`` bounds the memory alive at any time.
 
+    ``moved``: bytes of work, by which blocks are chosen: those, and what sources decode and leave
+    out.
+
     ``escaped`` are slots that user code has seen and may have kept: their memory is not recycled.
     """
 
@@ -50,4 +53,4 @@ class Program(NamedTuple):
     steps: tuple[Step, ...]
     escaped: frozenset[int]
     nbytes: int
-    decoded: int
+    moved: int

@@ -2,10 +2,11 @@
 
 No queue and no future: every worker takes the next number from one counter until there are none,
 the caller being worker 0. Threads live as long as the run, so a fork or the end of the interpreter
-finds none of ours. The first error (or Ctrl-C, which Python raises in the caller, that is in worker
-0) stops all workers before their next task and is raised once they have stopped. Of several errors
-Ctrl-C is raised, else that of the task with the lowest number, so that the same plan fails the same
-way whichever thread was faster.
+finds none of ours. Starting one takes about 40 us, a few per cent of the smallest run that has more
+than one task; a run of one task starts none. The first error (or Ctrl-C, which Python raises in the
+caller, that is in worker 0) stops all workers before their next task and is raised once they have
+stopped. Of several errors Ctrl-C is raised, else that of the task with the lowest number, so that
+the same plan fails the same way whichever thread was faster.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextvars import copy_context
 
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.events import Run
+from lazytensor.plan.stopping import STOPPED
 
 __all__ = ["CancelToken", "Cancelled", "run_tasks"]
 
@@ -55,12 +57,21 @@ class _Crew:
         self._next = 0
         self._lock = threading.Lock()
         self.stopped = False
+        self.interrupted = False
         self.errors: list[tuple[int, BaseException]] = []
 
     def fail(self, number: int, error: BaseException) -> None:
         """Keep an error for the caller and let nobody start another task."""
         self.stopped = True
+        # Only then does who waits for a server stop waiting: an ordinary error lets running tasks
+        # end, so that it is the one of the lowest number that is raised.
+        self.interrupted = self.interrupted or not isinstance(error, Exception)
         self.errors.append((number if isinstance(error, Exception) else -1, error))
+
+    def helper(self) -> None:
+        """What a thread other than the caller does, in a context of its own."""
+        STOPPED.set(lambda: self.interrupted)
+        self.worker()
 
     def worker(self) -> None:
         scratch = Scratch()
@@ -91,10 +102,13 @@ def run_tasks(
     cancel: CancelToken | None = None,
 ) -> None:
     """Do ``work(number, scratch)`` for every number below ``count``."""
+    if min(threads, count) <= 1:
+        _run_alone(count, work, run, cancel)
+        return
     crew = _Crew(count, work, run, cancel)
     helpers = [
         threading.Thread(
-            target=copy_context().run, args=(crew.worker,), name=f"lazytensor-{i}", daemon=True
+            target=copy_context().run, args=(crew.helper,), name=f"lazytensor-{i}", daemon=True
         )
         for i in range(1, min(threads, count))
     ]
@@ -113,6 +127,18 @@ def run_tasks(
         crew.stopped = True
     if crew.errors:
         raise min(crew.errors, key=lambda entry: entry[0])[1]
+
+
+def _run_alone(
+    count: int, work: Callable[[int, Scratch], None], run: Run, cancel: CancelToken | None
+) -> None:
+    """The caller does all tasks: nobody to tell of an error, so it is simply raised."""
+    scratch = Scratch()
+    for number in range(count):
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled("the run was cancelled")
+        work(number, scratch)
+        run.advance()
 
 
 def _start(helpers: list[threading.Thread]) -> None:

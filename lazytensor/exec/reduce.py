@@ -15,7 +15,7 @@ import numpy as np
 
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.lower import Compiled, lower
-from lazytensor.exec.memory import Budget
+from lazytensor.exec.memory import Budget, TaskOf
 from lazytensor.exec.steps import peek_program
 from lazytensor.exec.workgrid import WorkGrid
 from lazytensor.plan.nodes import Reduce
@@ -63,7 +63,7 @@ class ReduceTasks:
         self._grid = grid
         self._outs = outs
         self._budget = budget
-        self._name = f"one task of {first.x!r}"
+        self._name = TaskOf(first.x)
         self._axes = first.axes_
         rank = first.x.ndim
         self._kept = [d for d in range(rank) if d not in self._axes]

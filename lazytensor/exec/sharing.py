@@ -36,6 +36,8 @@ class Shared(NamedTuple):
 
 def share(roots: Sequence[Node], room: int) -> Shared:
     """Find what the plans have in common and is worth keeping, up to ``room`` bytes together."""
+    if len(set(roots)) < 2:
+        return Shared(list(roots), frozenset())
     users, order = _shared_users(roots)
     parts: dict[Node, list[Box]] = {}
     for node, consumers in users.items():

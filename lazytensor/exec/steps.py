@@ -122,6 +122,15 @@ def _read_placed(
     return into
 
 
+def _read_strided(
+    step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
+) -> np.ndarray:
+    source, box, order, index, steps = step.args
+    into = _room(step, out, scratch)
+    source.read_strided(box, steps, into.transpose(order)[(*index, ...)])
+    return into
+
+
 def _gather(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
@@ -335,6 +344,7 @@ _KERNELS: dict[str, Kernel] = {
     "stored": _stored,
     "read": _read,
     "read_placed": _read_placed,
+    "read_strided": _read_strided,
     "gather": _gather,
     "view": _view,
     "elementwise": _elementwise,

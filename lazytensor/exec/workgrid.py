@@ -2,8 +2,8 @@
 
 A task should read whole stored units, so that each is decoded once, and be big enough for its
 overhead not to matter. The read grid of the plan's root says where units begin; cells are grouped
-until a task moves about ``TARGET`` bytes; where there is no grid, or cells cost nothing to cut,
-boxes are cut freely. Blocks are numbered and worked out one by one: an output of 10^8 chunks has
+until a task moves about ``TARGET`` bytes, those of one stored object (a shard) first; where there
+is no grid, or cells cost nothing to cut, boxes are cut freely. Blocks are numbered and worked out one by one: an output of 10^8 chunks has
 a grid of a few numbers.
 
 The cut depends on the plan alone, never on the number of threads, so that sums come out the same.
@@ -19,7 +19,7 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box
 
-__all__ = ["TARGET", "WorkGrid", "choose_grid"]
+__all__ = ["TARGET", "WorkGrid", "choose_grid", "stays_whole"]
 
 TARGET = 8 << 20
 """Bytes a task should move: large enough that the 50-100 us of planning it are about a per cent,
@@ -72,9 +72,11 @@ class _Cut:
         if self.edges is not None:
             extents = [b - a for a, b in pairwise(self.edges)]
             return extents.index(max(extents))
-        if self.count > 2:
-            return self.count // 2
-        return max(range(self.count), key=lambda i: self.interval(i)[1] - self.interval(i)[0])
+        count = self.count
+        if count != 2:
+            return count // 2
+        (a, middle), (_, b) = self.interval(0), self.interval(1)
+        return 1 if b - middle > middle - a else 0
 
 
 class WorkGrid:
@@ -116,6 +118,15 @@ class WorkGrid:
 Cost = Callable[[Box], int]
 
 
+def stays_whole(nbytes: int, most: int) -> bool:
+    """Whether ``choose_grid`` makes one block of a plan that moves ``nbytes``, whatever its cells.
+
+    >>> stays_whole(1 << 20, 1 << 30), stays_whole(1 << 20, 1000)
+    (True, False)
+    """
+    return nbytes <= min(most, TARGET, _SMALLEST)
+
+
 def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
     """Blocks that move about ``TARGET`` bytes, ``most`` at most where cells allow it.
 
@@ -130,6 +141,8 @@ def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
     if total <= target:
         return whole
     grid = node.grid
+    if all(n == 1 or _is_one_cell(cells) for n, cells in zip(node.shape, grid, strict=True)):
+        return whole
     sizes = [n if _cuttable(c) else _period(c) for n, c in zip(node.shape, grid, strict=True)]
     _trim(sizes, node, target)
 
@@ -176,6 +189,10 @@ def _trim(sizes: list[int], node: Node, target: int) -> None:
             sizes[d] = extents[d] = max(1, extents[d] * target // nbytes)
 
 
+def _is_one_cell(cells: DimGrid | None) -> bool:
+    return cells is not None and not cells.free and cells.count == 1
+
+
 def _cuttable(cells: DimGrid | None) -> bool:
     return cells is None or cells.free
 
@@ -193,10 +210,11 @@ def _shrink(
     of a gather in random order needs nearly all of the input, however few elements it has, and a
     finer cut would only read that over and over.
     """
+    free = [d for d, cells in enumerate(grid) if _cuttable(cells)]
+    if not free:
+        return
     moved = cost()
-    for d, cells in enumerate(grid):
-        if not _cuttable(cells):
-            continue
+    for d in free:
         while sizes[d] > 1 and moved > target:
             before = sizes[d]
             sizes[d] = max(1, min(-(-before // 2), -(-before * target // moved)))
@@ -213,7 +231,18 @@ def _grow(
     cost: Callable[[], int],
     target: int,
 ) -> None:
-    """Group cells, innermost dim first, while a block stays below the target."""
+    """Group cells, innermost dim first, while a block stays below the target.
+
+    First those that are stored together: a block that takes a part of each of many shards opens
+    each of them and jumps about in it, and so do its neighbours.
+    """
+    for d in reversed(range(len(sizes))):
+        for size in _parts(grid[d], sizes[d]):
+            before = sizes[d]
+            sizes[d] = size
+            if cost() > target:
+                sizes[d] = before
+                return
     for d in reversed(range(len(sizes))):
         cells = grid[d]
         if cells is None or cells.free:
@@ -227,6 +256,28 @@ def _grow(
                 return
 
 
+def _parts(cells: DimGrid | None, size: int) -> list[int]:
+    """Ascending multiples of ``size`` cells that divide a stored object."""
+    if cells is None or cells.free or cells.together % size:
+        return []
+    whole = cells.together
+    return [n for n in range(2 * size, whole + 1, size) if whole % n == 0]
+
+
+def _lead(cells: DimGrid, first: int, size: int, group: int) -> int:
+    """Where blocks of ``group`` cells begin, such that no stored object is cut needlessly.
+
+    ``first``: where the first whole cell begins; ``size``: extent of a cell.
+    """
+    whole = cells.together
+    if whole == 1 or first >= cells.extent or (whole % group and group % whole):
+        return first if first % size else 0
+    unit = min(group, whole)
+    cell = cells.stored_cell(first)
+    ahead = -cell % unit if cells.step > 0 else (cell + 1) % unit
+    return first + ahead * size
+
+
 def _cut(extent: int, cells: DimGrid | None, group: int) -> _Cut:
     """Blocks of ``group`` cells (of ``group`` elements where there are none to respect)."""
     if cells is None or cells.free:
@@ -235,8 +286,8 @@ def _cut(extent: int, cells: DimGrid | None, group: int) -> _Cut:
     if cells.edges is None and (step >= cells.chunk or cells.chunk % step == 0):
         size = max(1, cells.chunk // step)
         first = cells._next_edge(0)
-        return _Cut(extent, size * group, first if first % size else 0)
-    if cells.edges is None and cells.count > _MANY_EDGES:
+        return _Cut(extent, size * group, _lead(cells, first, size, group))
+    if cells.count > _MANY_EDGES:
         return _Cut(extent, cells.nominal * group)
     edges = cells.edges_between(0, extent)
     first = _first_straight(cells, edges)

@@ -37,6 +37,7 @@ __all__ = [
     "Reshape",
     "Scan",
     "View",
+    "scan_below",
 ]
 
 _SCALAR = IndexDomain._make((), ())
@@ -135,6 +136,17 @@ class View(Node):
                     if n > 1:
                         grid[dim] = None
         return tuple(grid)
+
+
+def scan_below(node: Node) -> Scan | None:
+    """The source that a node is, or is a view of; None for what is made of anything else.
+
+    >>> x = lt.asarray([1, 2, 3])
+    >>> scan_below(x[1:]._node) is x._node, scan_below((x + 1)._node)
+    (True, None)
+    """
+    below = node.x if type(node) is View else node
+    return below if type(below) is Scan else None
 
 
 def _progression(

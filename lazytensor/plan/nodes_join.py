@@ -24,6 +24,9 @@ from lazytensor.plan.spec import Axis
 
 __all__ = ["Join", "Overlay"]
 
+# More cells of layers that do not fit together are not written out, one by one, for a grid.
+_MOST_EDGES = 1 << 20
+
 
 class Join(Node):
     """Layers side by side along ``axis``: existing (``concat``) or new (``stack``).
@@ -127,6 +130,8 @@ class Join(Node):
         whole = all(cells.extent % size == 0 for cells in known[:-1])
         if whole and all(cells.is_plain for cells in known):
             return DimGrid.regular(self.shape[self.axis], size)
+        if sum(cells.count for cells in known) > _MOST_EDGES:
+            return None
         edges = [0]
         for cells in known:
             start = edges[-1]

@@ -18,15 +18,16 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import View
+from lazytensor.plan.nodes import Scan, View
 from lazytensor.plan.nodes_block import Call
 from lazytensor.plan.rules import PASSES
 from lazytensor.plan.rules.law import Law
+from lazytensor.plan.rules.simplify import compose_views
 
 __all__ = ["Firing", "Trace", "optimize"]
 
@@ -88,6 +89,9 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
     flags = _ALL if flags is None else flags
     if trace is not None:
         return _fixpoint(root, flags, trace.firings)
+    window = _window(root, flags)
+    if window is not None:
+        return window
     known = _memo.get(root)
     if known is None:
         known = _memo[root] = {}
@@ -97,6 +101,25 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
     result = _fixpoint(root, flags, [])
     known[flags] = None if result is root else result
     return result
+
+
+def _window(root: Node, flags: QueryOptFlags) -> Node | None:
+    """What laws make of a view of (a view of) a source, found without the driver; else None.
+
+    Views become one, which does not move below the source; only an empty or an identical one would
+    be dropped. Such plans are built and collected by the thousand, each of them once.
+    """
+    if type(root) is not View:
+        return None
+    while type(root.x) is View:
+        below = root.x
+        if root.transform.has_arrays or below.transform.has_arrays:
+            return None
+        if not flags.simplify_expression:
+            return None
+        root = cast("View", compose_views(root, below))
+    settled = type(root.x) is Scan and 0 not in root.shape and root.shape != root.x.shape
+    return root if settled else None
 
 
 def _fixpoint(root: Node, flags: QueryOptFlags, firings: list[Firing]) -> Node:

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
-__all__ = ["Box", "MadeSource", "Source", "Storage", "UnitSize", "window"]
+__all__ = ["Box", "MadeSource", "Source", "Storage", "StridedSource", "UnitSize", "window"]
 
 Box = tuple[tuple[int, int], ...]
 """Half-open interval ``(lo, hi)`` per dimension, in the coordinates of the source's domain."""
@@ -102,6 +102,22 @@ class Source(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """``{"format": driver name, ...}`` to reopen it; ``SerializationError`` if impossible."""
+        ...
+
+
+class StridedSource(Source, Protocol):
+    """A source that leaves elements out by itself; one that cannot is read whole and looked at.
+
+    Engines ask whether the method is there.
+    """
+
+    def read_strided(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> None:
+        """Fill ``out`` with the elements of ``box`` that lie whole steps from its first corner.
+
+        ``steps``: one per dim, at least 1. The box begins and ends with an element that is wanted,
+        so that ``out`` has ``(hi - lo - 1) // step + 1`` elements per dim. All else as in
+        ``read_into``.
+        """
         ...
 
 

@@ -1,0 +1,409 @@
+"""Windows of stored arrays: the short way to a program leads to the one of the long way."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lazytensor as lt
+from lazytensor.exec import local, lower, workgrid
+from lazytensor.exec.demand import whole_box
+from lazytensor.exec.events import Run
+from lazytensor.exec.local import prepare
+from lazytensor.exec.lower import Compiled
+from lazytensor.exec.physical import Program
+from lazytensor.exec.pool import Cancelled, CancelToken, run_tasks
+from lazytensor.exec.window import window_program
+from lazytensor.plan.node import Node
+from lazytensor.plan.optimize import _fixpoint, _window, optimize
+from lazytensor.plan.source import Box
+from lazytensor.plan.spec import make_spec
+from tests.engines import SETTINGS
+from tests.sources import ChunkedArray
+
+LIMITS = (1, 64, 400, 1 << 30)
+TARGETS = (16, 100, 1 << 20)
+
+
+class StridedArray(ChunkedArray):
+    """A source that leaves out elements by itself."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.steps: list[tuple[int, ...]] = []
+
+    def read_strided(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> None:
+        assert min(steps) >= 1
+        whole = np.empty([b - a for a, b in box], out.dtype)
+        self.read_into(box, whole)
+        part = whole[tuple(slice(None, None, step) for step in steps)]
+        assert part.shape == out.shape
+        out[...] = part
+        self.steps.append(steps)
+
+
+@st.composite
+def keys(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """A key for every dim, sometimes with a new axis; rarely an index array."""
+    key: list[Any] = []
+    for n in shape:
+        if draw(st.integers(0, 5)) == 0:
+            key.append(None)
+        kind = draw(st.sampled_from("ssssiia"))
+        if kind == "i":
+            key.append(draw(st.integers(-n, n - 1)))
+        elif kind == "a":
+            key.append(draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=3)))
+        else:
+            ends = st.none() | st.integers(-n - 1, n + 1)
+            step = st.sampled_from((None, 1, -1, 2, 3, -2, 7))
+            key.append(slice(draw(ends), draw(ends), draw(step)))
+    return tuple(key)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray]:
+    """A view of a stored array (possibly of a view), the same of a copy in memory, the source."""
+    shape = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=3)))
+    kind = draw(st.sampled_from((ChunkedArray, StridedArray)))
+    values = np.arange(np.prod(shape), dtype="i4").reshape(shape)
+    origin = [draw(st.integers(-3, 3)) for _ in shape]
+    if draw(st.booleans()):
+        chunks = [draw(st.integers(1, n + 2)) for n in shape]
+        source = kind(values, chunks, origin=origin)
+        together = [draw(st.integers(1, 3)) for _ in shape]
+        source._spec = make_spec(
+            shape, values.dtype, origin=origin, chunks=chunks, together=together
+        )
+    else:
+        cuts = [draw(st.sets(st.integers(1, n))) for n in shape]
+        edges = [sorted({0, n, *cut}) for n, cut in zip(shape, cuts, strict=True)]
+        source = kind(values, [np.diff(along).tolist() for along in edges], origin=origin)
+    x, mirror = lt.scan_source(source), lt.asarray(values)
+    for _ in range(draw(st.integers(0, 2))):
+        key = draw(keys(x.shape)) if x.ndim else ()
+        x, mirror = x.oindex[key], mirror.oindex[key]
+        if 0 in x.shape:
+            break
+    if x.ndim > 1 and draw(st.booleans()):
+        order = draw(st.permutations(range(x.ndim)))
+        x, mirror = lt.permute_dims(x, order), lt.permute_dims(mirror, order)
+    return x, mirror, source
+
+
+@contextmanager
+def target(nbytes: int) -> Iterator[None]:
+    """Blocks of about so many bytes, so that small arrays are cut as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workgrid, "TARGET", nbytes)
+        patch.setattr(workgrid, "_SMALLEST", nbytes)
+        yield
+
+
+@contextmanager
+def the_long_way() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "window_program", lambda node, limit: None)
+        yield
+
+
+def planned(node: Node) -> Program:
+    """What the sweeps over a plan make of it as one block."""
+    return lower._emit_up(lower._plan_down(Compiled(node), whole_box(node)), whole_box(node))
+
+
+def test_a_window_is_one_step() -> None:
+    x = lt.scan_source(ChunkedArray(np.arange(64).reshape(8, 8), (4, 4)))
+    for view, op in ((x[1:3], "read"), (x[1, ::-1], "read_placed"), (x[::5], "gather")):
+        program = window_program(view._node, 1 << 30)
+        assert program is not None
+        assert [step.op for step in program.steps] == [op]
+
+
+@given(windows(), st.sampled_from(LIMITS), st.sampled_from(TARGETS))
+def test_its_program_is_that_of_the_long_way(
+    window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray], limit: int, nbytes: int
+) -> None:
+    node = optimize(window[0]._node)
+    with target(nbytes):
+        program = window_program(node, limit)
+        if program is None:
+            return
+        found = prepare(node, {}, limit)
+    assert program == planned(node)
+    assert found.grid.count == 1
+    assert found.grid.box(0) == program.box
+    assert found.nbytes == program.nbytes <= limit
+
+
+@given(windows(), st.sampled_from(TARGETS), st.booleans())
+def test_the_same_is_read_counted_and_told(
+    window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray], nbytes: int, given_out: bool
+) -> None:
+    x, mirror, source = window
+
+    def collect() -> tuple[np.ndarray, list[Box], dict[str, int], list[tuple[int, int]]]:
+        told: list[tuple[int, int]] = []
+        source.boxes.clear()
+        lt.metrics(reset=True)
+        out = np.empty(x.shape[::-1], x.dtype).T if given_out else None
+        values = x.collect(
+            engine=lt.LocalEngine(threads=1), out=out, progress=lambda *done: told.append(done)
+        )
+        assert out is None or values is out
+        return values, list(source.boxes), lt.metrics(), told
+
+    with target(nbytes):
+        short = collect()
+        with the_long_way():
+            long = collect()
+    np.testing.assert_array_equal(short[0], mirror.collect())
+    np.testing.assert_array_equal(short[0], long[0])
+    assert short[1:] == long[1:]
+
+
+@given(windows(), st.sampled_from(SETTINGS))
+def test_views_of_a_source_become_what_the_laws_make_of_them(
+    window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray], flags: lt.QueryOptFlags
+) -> None:
+    node = window[0]._node
+    found = _window(node, flags)
+    if found is not None:
+        assert optimize(node, flags) is found
+        assert _fixpoint(node, flags, []) is found
+
+
+@given(windows())
+def test_a_block_that_needs_nothing_below_takes_one_step(
+    window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray],
+) -> None:
+    node = optimize(window[0]._node)
+    assert lower.lower(Compiled(node), whole_box(node)) == planned(node)
+
+
+class TestStrided:
+    VALUES = np.arange(24 * 20, dtype="u2").reshape(24, 20)
+
+    @pytest.mark.parametrize(
+        ("key", "steps"),
+        [
+            (np.s_[::2, 1::3], (2, 3)),
+            (np.s_[20:2:-3], (3, 1)),
+            (np.s_[5, ::-2], (1, 2)),
+            (np.s_[::4, 3:4:2], (4, 1)),
+            (np.s_[None, ::2], (2, 1)),
+        ],
+    )
+    @pytest.mark.parametrize("nbytes", [32, 1 << 20])
+    def test_a_source_that_can_leaves_out_elements_itself(
+        self, key: Any, steps: tuple[int, ...], nbytes: int
+    ) -> None:
+        source = StridedArray(self.VALUES, (8, 5))
+        with target(nbytes):
+            found = lt.scan_source(source)[key].collect()
+        np.testing.assert_array_equal(found, self.VALUES[key])
+        assert set(source.steps) <= {steps, (1,) * 2, (1, steps[1]), (steps[0], 1)}
+        assert source.steps
+
+    def test_one_that_cannot_is_read_between_first_and_last(self) -> None:
+        source = ChunkedArray(self.VALUES, (8, 5))
+        found = lt.scan_source(source)[1:20:3, ::-2].collect()
+        np.testing.assert_array_equal(found, self.VALUES[1:20:3, ::-2])
+        assert source.boxes == [((1, 20), (1, 20))]
+
+    def test_what_is_decoded_and_left_out_counts_as_work(self) -> None:
+        x = lt.scan_source(StridedArray(self.VALUES, (8, 5)))[::4, ::5]
+        with target(200):
+            assert window_program(x._node, 1 << 20) is None
+            found = prepare(x._node, {}, 1 << 20)
+        assert found.grid.count == 3
+        assert found.nbytes < x.nbytes < 200
+
+    def test_the_estimate_counts_the_chunks(self) -> None:
+        can, cannot = StridedArray(self.VALUES, (8, 5)), ChunkedArray(self.VALUES, (8, 5))
+        counts = [lt.scan_source(s)[::3, 2::2].estimate().chunks_read for s in (can, cannot)]
+        assert counts == [12, 12]
+
+    def test_what_skips_chunks_reads_only_those_it_meets(self) -> None:
+        source = StridedArray(self.VALUES, (2, 20))
+        np.testing.assert_array_equal(lt.scan_source(source)[::8].collect(), self.VALUES[::8])
+        assert source.cells_read() == {(0, 0), (4, 0), (8, 0)}
+
+
+class Failing(ChunkedArray):
+    """Raises what it is told to when it is read; counts how often it was checked."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        super().__init__(np.arange(64).reshape(8, 8), (4, 4))
+        self.error = error
+        self.checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+
+    def read_into(self, box: Box, out: np.ndarray) -> None:
+        if self.error is not None:
+            raise self.error
+        super().read_into(box, out)
+
+
+class TestRules:
+    def test_the_source_is_checked_once(self) -> None:
+        source = Failing(None)
+        lt.scan_source(source)[1:3, 2].collect()
+        assert source.checks == 1
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError, lt.SourceError])
+    def test_an_error_is_raised_as_it_is_and_the_bar_closed(self, kind: type) -> None:
+        error = kind("by purpose")
+        closed: list[int] = []
+
+        class Watch:
+            def update(self, tasks: int) -> None:
+                raise AssertionError("no task was done")
+
+            def close(self) -> None:
+                closed.append(1)
+
+        lt.metrics(reset=True)
+        x = lt.scan_source(Failing(error))[1:3]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(local, "start_run", lambda tasks, _: _run_of(Watch(), tasks))
+            with pytest.raises(kind) as caught:
+                x.collect()
+        assert caught.value is error
+        assert closed == [1]
+        assert "tasks" not in {name for name, n in lt.metrics().items() if n}
+
+    def test_an_error_of_ours_names_the_line_the_window_was_built_on(self) -> None:
+        with pytest.raises(lt.SourceError, match=r"built at .*test_window\.py:\d+"):
+            lt.scan_source(Failing(lt.SourceError("no disk")))[1:3].collect()
+
+    def test_a_cancelled_run_reads_nothing(self) -> None:
+        source = Failing(AssertionError("read"))
+        token = CancelToken()
+        token.cancel()
+        node = lt.scan_source(source)[1:3]._node
+        with pytest.raises(Cancelled):
+            lt.LocalEngine().run([node], [np.empty(node.shape, node.dtype)], cancel=token)
+
+    def test_what_exceeds_the_memory_is_refused_before_the_first_byte(self) -> None:
+        source = Failing(AssertionError("read"))
+        with pytest.raises(lt.MemoryLimitError, match=r"one task of <.*limit is 8 B"):
+            lt.scan_source(source)[1:3].collect(engine=lt.LocalEngine(max_memory=8))
+
+    def test_no_collect_in_a_reader_and_none_where_it_is_forbidden(self) -> None:
+        x = lt.scan_source(Failing(None))
+
+        def read(domain: lt.IndexDomain, out: np.ndarray) -> None:
+            out[...] = x[1:3, 1].collect()
+
+        with pytest.raises(RuntimeError, match="inside a reader"):
+            lt.virtual_chunked(read, shape=(2,), dtype="i8", chunks=(2,)).collect()
+        with lt.testing.raise_if_collects(), pytest.raises(RuntimeError, match="raise_if"):
+            x[1:3].collect()
+
+    def test_verbose_tells_what_is_read(self) -> None:
+        told = io.StringIO()
+        with lt.Config(verbose=True), redirect_stderr(told):
+            lt.scan_source(Failing(None))[1:3].collect()
+        assert "reads 2 of 4 chunks" in told.getvalue()
+
+    def test_a_result_is_aligned_writable_and_owned(self) -> None:
+        x = lt.scan_source(Failing(None))
+        for key in (np.s_[1:3], np.s_[1, 2], np.s_[:, ::-1]):
+            found = x[key].collect()
+            assert found.ctypes.data % 64 == 0
+            assert found.flags.c_contiguous
+            assert found.flags.writeable
+
+
+def _run_of(watch: Any, tasks: int) -> Run:
+    return Run((lambda count: watch,), tasks)
+
+
+class TestAlone:
+    """A run of one thread does its tasks in the caller, by the rules of all runs."""
+
+    def run(self, count: int, work: Any, cancel: CancelToken | None = None) -> list[int]:
+        advanced: list[int] = []
+
+        class Watch:
+            def update(self, tasks: int) -> None:
+                advanced.append(tasks)
+
+            def close(self) -> None: ...
+
+        run_tasks(count, work, threads=1, run=_run_of(Watch(), count), cancel=cancel)
+        return advanced
+
+    def test_in_order_with_one_scratch(self) -> None:
+        seen: list[tuple[int, int]] = []
+        assert self.run(5, lambda n, scratch: seen.append((n, id(scratch)))) == [1] * 5
+        assert [n for n, _ in seen] == list(range(5))
+        assert len({scratch for _, scratch in seen}) == 1
+
+    def test_the_first_error_ends_it(self) -> None:
+        seen: list[int] = []
+
+        def work(number: int, scratch: Any) -> None:
+            seen.append(number)
+            if number == 2:
+                raise ValueError("two")
+
+        with pytest.raises(ValueError, match="two"):
+            self.run(5, work)
+        assert seen == [0, 1, 2]
+
+    def test_cancelling_ends_it_before_the_next_task(self) -> None:
+        token, seen = CancelToken(), []
+
+        def work(number: int, scratch: Any) -> None:
+            seen.append(number)
+            token.cancel()
+
+        with pytest.raises(Cancelled):
+            self.run(5, work, token)
+        assert seen == [0]
+
+
+class TestPlanning:
+    def test_a_box_is_worked_out_once_while_a_plan_of_one_block_is_chosen_and_run(self) -> None:
+        x = lt.scan_source(ChunkedArray(np.arange(64.0).reshape(8, 8), (4, 4)))
+        boxes: list[Box] = []
+        with pytest.MonkeyPatch.context() as patch:
+            plan_down = lower._plan_down
+
+            def counting(compiled: Compiled, box: Box) -> Any:
+                boxes.append(box)
+                return plan_down(compiled, box)
+
+            patch.setattr(lower, "_plan_down", counting)
+            found = (x[1:5] * 2 + 1).collect()
+        np.testing.assert_array_equal(found, np.arange(64.0).reshape(8, 8)[1:5] * 2 + 1)
+        assert boxes == [((1, 5), (0, 8))]
+
+    def test_of_the_programs_made_while_choosing_one_is_kept(self) -> None:
+        x = lt.scan_source(ChunkedArray(np.arange(64.0).reshape(8, 8), (2, 2))) + 1
+        with target(64):
+            compiled, grid, nbytes = prepare(x._node, {}, 1 << 20)
+        assert grid.count > 2
+        assert list(compiled.programs) == [grid.largest()]
+        assert nbytes == lower.lower(compiled, grid.largest()).nbytes
+
+    def test_engines_by_name_follow_the_options_where_they_run(self) -> None:
+        x = lt.scan_source(Failing(None))[1:3]
+        with lt.Config(max_memory=8), pytest.raises(lt.MemoryLimitError):
+            x.collect(engine="local")
+        assert x.collect(engine="local").shape == (2, 8)
+        engine = lt.LocalEngine()
+        with lt.Config(kernels="numpy"):
+            assert engine.kernels == "numpy"
+        assert engine.kernels == "auto"
