@@ -5,29 +5,43 @@ thirtyfold. The volume here looks like a light-sheet recording, blobs on a backg
 noise, uint16, and halves under the usual codecs. Every plane is a function of its number alone, so
 the same size gives the same bytes on every machine.
 
+There are three scales. Published comparisons of zarr readers use 1024³ arrays of 256³ chunks with
+64³ inner chunks, too large to repeat often; ``count`` keeps their number of chunks and inner chunks
+and so shows what a chunk costs beyond its bytes, ``bytes`` keeps the size of an inner chunk and so
+shows the speed of decoding. ``large`` is an array that is larger than any cache.
+
 Beside the stores lie the digests of what each workload must return, computed with NumPy from the
 volume itself: no contender is checked against another one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
-__all__ = ["STORES", "Store", "Truth", "crop_box", "digest", "make_data", "volume"]
+__all__ = [
+    "SCALES", "Key", "Scale", "Store", "Truth", "digest", "key_slices", "keys_of", "make_data",
+    "stored_bytes", "truths", "volume",
+]  # fmt: skip
 
-_VERSION = 1
-_SEED = 7
+_VERSION = 2
+_SEED = 20250101
 _TRUTH = "truth.json"
+_MOST_INNER = 512
+"""Inner chunks that one run of the inner chunk by inner chunk workload reads."""
 
 Truth = dict[str, Any]
 """Shape, dtype and digest of an array."""
+
+Key = list[list[int]]
+"""Start, stop and step of every dimension: a box, as JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -50,54 +64,150 @@ class Store:
         """Edge length of what one file holds."""
         return min(self.shard or self.chunk, n)
 
+    def decoded_bytes(self, n: int) -> int:
+        """Size of what is decoded at once."""
+        return self.inner(n) ** 3 * 2
 
-STORES = {
-    "raw": Store("raw"),
-    "lz4": Store("lz4"),
-    "zstd": Store("zstd"),
-    "bitshuffle": Store("bitshuffle"),
-    "small": Store("lz4", chunk=32),
-    "sharded": Store("bitshuffle", chunk=32, shard=256),
+
+@dataclass(frozen=True)
+class Scale:
+    """A volume of ``n``³ (``quick``³ for a quick look), its stores, what is computed of it."""
+
+    n: int
+    quick: int
+    stores: dict[str, Store]
+    actions: tuple[str, ...]
+
+    def edge(self, *, quick: bool) -> int:
+        """Edge length of the volume."""
+        return self.quick if quick else self.n
+
+
+def _encodings(chunk: int, inner: int) -> dict[str, Store]:
+    plain = ("raw", "lz4", "bitshuffle", "zstd", "gzip")
+    sharded = ("raw", "lz4", "zstd")
+    return {
+        **{codec: Store(codec, chunk) for codec in plain},
+        **{f"shard-{codec}": Store(codec, inner, chunk) for codec in sharded},
+    }
+
+
+_VIEWS = ("read", "strided", "crop")
+
+SCALES = {
+    "count": Scale(
+        256,
+        128,
+        _encodings(64, 16),
+        (*_VIEWS, "chunks", "inner"),
+    ),
+    "bytes": Scale(
+        256,
+        128,
+        _encodings(128, 64),
+        (*_VIEWS, "chunks", "inner"),
+    ),
+    "large": Scale(
+        512,
+        128,
+        {
+            "raw": Store("raw"),
+            "lz4": Store("lz4"),
+            "zstd": Store("zstd-1"),
+            "bitshuffle": Store("bitshuffle"),
+            "small": Store("lz4", chunk=32),
+            "sharded": Store("bitshuffle", chunk=32, shard=256),
+        },
+        ("read", "crop", "halve"),
+    ),
 }
 
 
-def make_data(folder: Path, n: int) -> Path:
-    """The folder below ``folder`` with every store of edge length ``n``; made if not there.
-
-    ``n`` must be a multiple of 64, and of 256 above 256, so that no unit is cut by an edge.
-    """
-    if n % 64 or (n > 256 and n % 256):
-        raise ValueError(f"n must be a multiple of 64, above 256 one of 256, not {n}")
-    home = folder / f"v{_VERSION}-n{n}"
+def make_data(folder: Path, scale: str, *, quick: bool = False) -> Path:
+    """The folder below ``folder`` with every store of a scale; made if it is not there."""
+    made = SCALES[scale]
+    n = made.edge(quick=quick)
+    home = folder / f"v{_VERSION}-{scale}-{n}"
     if (home / _TRUTH).exists():
         return home
     home.mkdir(parents=True, exist_ok=True)
     values = volume(n)
-    for name, store in STORES.items():
+    for name, store in made.stores.items():
         _write(home / name, store, values)
-    truth = {action: _describe(act(values)) for action, act in _ACTIONS.items()}
+    wanted = sorted(
+        {(action, _edge_of(action, store, n)) for action in made.actions
+         for store in made.stores.values()}
+    )  # fmt: skip
+    truth = {_name(action, edge): _describe(_act(values, action, edge)) for action, edge in wanted}
     # Written last: a folder without it was interrupted and is made again.
     (home / _TRUTH).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return home
 
 
-def truths(home: Path) -> dict[str, Truth]:
-    """What each action must return on the volume stored below ``home``."""
-    found: dict[str, Truth] = json.loads((home / _TRUTH).read_text(encoding="utf-8"))
-    return found
+def truths(home: Path, action: str, store: Store, n: int) -> Truth:
+    """What an action must return on a store below ``home``."""
+    found = json.loads((home / _TRUTH).read_text(encoding="utf-8"))
+    truth: Truth = found[_name(action, _edge_of(action, store, n))]
+    return truth
 
 
-def stored_bytes(home: Path) -> dict[str, int]:
+def stored_bytes(home: Path, names: Sequence[str]) -> dict[str, int]:
     """Bytes on disk of each store."""
     return {
         name: sum(file.stat().st_size for file in (home / name).rglob("*") if file.is_file())
-        for name in STORES
+        for name in names
     }
+
+
+def keys_of(action: str, store: Store, n: int) -> list[Key]:
+    """The boxes that an action asks for, one call each; none: the array as it is."""
+    return _keys(action, _edge_of(action, store, n), n)
+
+
+def key_slices(key: Key) -> tuple[slice, ...]:
+    """A key as what arrays are indexed with."""
+    return tuple(slice(*side) for side in key)
+
+
+def _edge_of(action: str, store: Store, n: int) -> int:
+    """Edge of the boxes of the workloads that go box by box, else 0."""
+    return {"chunks": store.outer(n), "inner": store.inner(n)}.get(action, 0)
+
+
+def _name(action: str, edge: int) -> str:
+    return f"{action}-{edge}" if edge else action
+
+
+def _keys(action: str, edge: int, n: int) -> list[Key]:
+    if action == "strided":
+        return [[[0, n, 2]] * 3]
+    if action == "crop":
+        # 200 of 512 voxels, off the chunk grid on every side.
+        starts = (n * 37 // 512, n * 101 // 512, n * 203 // 512)
+        return [[[start, start + n * 200 // 512, 1] for start in starts]]
+    if not edge:
+        return []
+    places = list(itertools.product(range(0, n, edge), repeat=3))
+    if action == "inner":
+        # In any order, as a loader asks: no reader knows what comes next.
+        order = np.random.Generator(np.random.Philox(key=_SEED)).permutation(len(places))
+        places = [places[i] for i in order[:_MOST_INNER]]
+    return [[[start, start + edge, 1] for start in place] for place in places]
+
+
+def _act(values: np.ndarray, action: str, edge: int) -> np.ndarray:
+    """What an action returns; the parts of one that goes box by box lie behind each other."""
+    if action == "halve":
+        return _halved(values)
+    parts = [values[key_slices(key)] for key in _keys(action, edge, len(values))]
+    if not parts:
+        return values
+    return np.stack(parts) if edge else parts[0]
 
 
 def volume(n: int) -> np.ndarray:
     """The volume: ``(n, n, n)`` uint16."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.Generator(np.random.Philox(key=_SEED))
     count = max(12, n * n // 1500)
     centers = rng.uniform(0, n, (count, 3))
     radii = rng.uniform(3, n / 14 + 4, count)
@@ -113,11 +223,15 @@ def _plane(z: int, n: int, centers: np.ndarray, radii: np.ndarray, peaks: np.nda
     weights = np.exp(-((z - centers[:, 0]) ** 2) / (2 * radii**2))
     for k in np.flatnonzero(weights > 0.02):
         reach = int(3 * radii[k]) + 1
-        (y0, x0), spread = centers[k, 1:], 2 * radii[k] ** 2
-        y, x = (np.arange(max(0, int(c) - reach), min(n, int(c) + reach)) for c in (y0, x0))
-        profile = np.outer(np.exp(-((y - y0) ** 2) / spread), np.exp(-((x - x0) ** 2) / spread))
-        image[y[0] : y[-1] + 1, x[0] : x[-1] + 1] += peaks[k] * weights[k] * profile
-    rng = np.random.default_rng((_SEED, z))
+        ys, xs = (
+            slice(max(0, int(c) - reach), min(n, int(c) + reach)) for c in centers[k, 1:]
+        )  # fmt: skip
+        down, across = (
+            np.exp(-((np.arange(side.start, side.stop) - c) ** 2) / (2 * radii[k] ** 2))
+            for side, c in ((ys, centers[k, 1]), (xs, centers[k, 2]))
+        )
+        image[ys, xs] += peaks[k] * weights[k] * down[:, None] * across[None, :]
+    rng = np.random.Generator(np.random.Philox(key=_SEED + 1 + z))
     noise = rng.standard_normal((n, n), dtype=np.float32) * np.sqrt(image * 0.25)
     return np.clip(np.rint(image + noise), 0, 65535).astype(np.uint16)
 
@@ -142,23 +256,17 @@ def _write(path: Path, store: Store, values: np.ndarray) -> None:
 
 
 def _compressor(codec: str) -> Any:
-    from zarr.codecs import BloscCodec, ZstdCodec
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
     made: dict[str, Callable[[], Any]] = {
         "raw": lambda: None,
         "lz4": lambda: BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=2),
-        "zstd": lambda: ZstdCodec(level=1),
         "bitshuffle": lambda: BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=2),
+        "zstd": lambda: ZstdCodec(level=0),
+        "zstd-1": lambda: ZstdCodec(level=1),
+        "gzip": lambda: GzipCodec(level=1),
     }
     return made[codec]()
-
-
-def crop_box(n: int) -> tuple[slice, slice, slice]:
-    """The box that the crop workload reads: 200 of 512 voxels, off the chunk grid on every side."""
-    size = n * 200 // 512
-    starts = (n * 37 // 512, n * 101 // 512, n * 203 // 512)
-    z, y, x = (slice(start, start + size) for start in starts)
-    return z, y, x
 
 
 def _halved(values: np.ndarray) -> np.ndarray:
@@ -171,17 +279,10 @@ def _halved(values: np.ndarray) -> np.ndarray:
     return out
 
 
-_ACTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "read": lambda values: values,
-    "crop": lambda values: values[crop_box(len(values))],
-    "halve": _halved,
-}
-
-
 def _describe(values: np.ndarray) -> Truth:
     return {"shape": list(values.shape), "dtype": values.dtype.str, "digest": digest(values)}
 
 
 def digest(values: np.ndarray) -> str:
     """Digest of the elements in C order."""
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values).data)
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -1,4 +1,4 @@
-"""The libraries, each behind the same five verbs.
+"""The libraries, each behind the same verbs.
 
 A library's own fastest documented way is used, with its default settings, and what it can do ahead
 of the clock (opening, slicing lazily, building a graph) it does ahead of the clock. Libraries are
@@ -7,7 +7,7 @@ imported when their contender is made: a server process holds one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ class Contender(Protocol):
     def open(self, path: Path) -> Any:
         """The array stored at ``path``."""
 
-    def crop(self, x: Any, box: Box) -> Any:
+    def view(self, x: Any, box: Box) -> Any:
         """A box of it, lazily where the library can."""
 
     def halve(self, x: Any) -> Any:
@@ -40,8 +40,30 @@ class Contender(Protocol):
     def into(self, x: Any, out: np.ndarray) -> None:
         """Values in ``out``. Timed."""
 
+    def pieces(self, x: Any, boxes: Sequence[Box]) -> Sequence[Any]:
+        """What ``piece`` is given, one for each box."""
 
-class LazyTensor:
+    def piece(self, x: Any) -> np.ndarray:
+        """One box in memory, in a call of its own. Timed, slicing included."""
+
+
+class _Library:
+    """A library slices within the clock when it is asked box by box: a user does."""
+
+    def view(self, x: Any, box: Box) -> Any:
+        return x[box]
+
+    def fresh(self, x: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def pieces(self, x: Any, boxes: Sequence[Box]) -> Sequence[Any]:
+        return [(x, box) for box in boxes]
+
+    def piece(self, x: Any) -> np.ndarray:
+        return self.fresh(self.view(*x))
+
+
+class LazyTensor(_Library):
     """Ours."""
 
     def __init__(self) -> None:
@@ -51,9 +73,6 @@ class LazyTensor:
 
     def open(self, path: Path) -> Any:
         return self.lt.scan_zarr(str(path))
-
-    def crop(self, x: Any, box: Box) -> Any:
-        return x[box]
 
     def halve(self, x: Any) -> Any:
         return self.lt.downsample(x, (2, 2, 2))
@@ -66,7 +85,7 @@ class LazyTensor:
         x.collect(out=out)
 
 
-class TensorStore:
+class TensorStore(_Library):
     """Default context: no cache, one thread a core."""
 
     def __init__(self) -> None:
@@ -77,9 +96,6 @@ class TensorStore:
     def open(self, path: Path) -> Any:
         kvstore = {"driver": "file", "path": f"{path}/"}
         return self.ts.open({"driver": "zarr3", "kvstore": kvstore}, read=True).result()
-
-    def crop(self, x: Any, box: Box) -> Any:
-        return x[box]
 
     def halve(self, x: Any) -> Any:
         return self.ts.downsample(x, [2, 2, 2], "mean")
@@ -93,7 +109,7 @@ class TensorStore:
         target[self.ts.d[:].translate_to[x.domain.inclusive_min]].write(x).result()
 
 
-class Zarr:
+class Zarr(_Library):
     """zarr-python with its own codec pipeline."""
 
     def __init__(self) -> None:
@@ -104,7 +120,7 @@ class Zarr:
     def open(self, path: Path) -> Any:
         return self.zarr.open_array(str(path), mode="r"), (slice(None),) * 3
 
-    def crop(self, x: Any, box: Box) -> Any:
+    def view(self, x: Any, box: Box) -> Any:
         return x[0], box
 
     def halve(self, x: Any) -> Any:
@@ -123,6 +139,19 @@ class Zarr:
         array.get_basic_selection(box, out=buffer)
 
 
+class FusedZarr(Zarr):
+    """zarr-python with the codec pipeline that it has since 3.3 for those who ask for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from zarr.core import codec_pipeline
+
+        if not hasattr(codec_pipeline, "FusedCodecPipeline"):
+            raise Unsupported(f"zarr {self.zarr.__version__} has no fused pipeline")
+        name = "zarr.core.codec_pipeline.FusedCodecPipeline"
+        self.zarr.config.set({"codec_pipeline.path": name})
+
+
 class Zarrs(Zarr):
     """zarr-python with the codec pipeline of zarrs, which is Rust."""
 
@@ -133,7 +162,7 @@ class Zarrs(Zarr):
         self.zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
-class Dask:
+class Dask(_Library):
     """dask.array on the threaded scheduler, one block a stored file.
 
     One block an inner chunk of a shard, the other choice, decodes the shard index for each.
@@ -150,9 +179,6 @@ class Dask:
         array = self.zarr.open_array(str(path), mode="r")
         blocks = array.shards or array.chunks
         return self.da.from_zarr(array, chunks=blocks)  # type: ignore[no-untyped-call]
-
-    def crop(self, x: Any, box: Box) -> Any:
-        return x[box]
 
     def halve(self, x: Any) -> Any:
         means = self.da.coarsen(np.mean, x, {0: 2, 1: 2, 2: 2})
@@ -177,6 +203,7 @@ _MADE: dict[str, Callable[[], Contender]] = {
     "floor": _floor,
     "tensorstore": TensorStore,
     "zarr-python": Zarr,
+    "zarr-python fused": FusedZarr,
     "zarrs": Zarrs,
     "dask": Dask,
 }

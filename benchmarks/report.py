@@ -18,14 +18,14 @@ from pathlib import Path
 from workloads import OURS
 
 __all__ = [
-    "FAILED", "WRONG", "Outcome", "environment", "failures", "large_table", "small_table", "spread",
-    "table",
+    "FAILED", "WRONG", "Outcome", "beside", "environment", "facts_text", "failures", "missing",
+    "publish", "rounded", "small_table", "spread", "table", "titles",
 ]  # fmt: skip
 
 FAILED = "failed"
 WRONG = "WRONG"
 
-_PACKAGES = ("numpy", "numba", "numcodecs", "tensorstore", "zarr", "zarrs", "dask")
+_PACKAGES = ("numpy", "numba", "numcodecs", "isal", "tensorstore", "zarr", "zarrs", "dask")
 
 
 @dataclass
@@ -43,56 +43,37 @@ class Outcome:
         return statistics.median(taken) if taken else None
 
 
-def large_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[list[str]]:
-    """Rows of milliseconds: medians, and beside ours its best run."""
-    peers = [name for name in names if name not in (OURS, "floor")]
-    heads = ["workload", "output", f"{OURS} ms", "best", "floor ms", "ours/floor"]
-    lines = [heads + _titles(peers, "ms")]
-    for outcome in outcomes:
-        ours, floor = outcome.middle(OURS), outcome.middle("floor")
-        best = min(outcome.seconds.get(OURS, [0.0]))
-        lines.append(
-            [
-                outcome.label,
-                outcome.output,
-                _number(ours * 1e3) if ours else _missing(outcome, OURS),
-                _number(best * 1e3) if best else "–",
-                _number(floor * 1e3) if floor else "–",
-                f"{ours / floor:.2f}" if ours and floor else "–",
-                *(_beside(outcome, name, ours, 1e3) for name in peers),
-            ]
-        )
-    return lines
-
-
 def small_table(outcomes: Sequence[Outcome], names: Sequence[str]) -> list[list[str]]:
     """Rows of microseconds."""
     peers = [name for name in names if any(name in o.seconds for o in outcomes) and name != OURS]
-    lines = [["operation", f"{OURS} µs", *_titles(peers, "µs")]]
+    lines = [["operation", f"{OURS} µs", *titles(peers, "µs")]]
     for outcome in outcomes:
         ours = outcome.middle(OURS)
-        shown = _number(ours * 1e6) if ours else _missing(outcome, OURS)
-        lines.append([outcome.label, shown, *(_beside(outcome, p, ours, 1e6) for p in peers)])
+        shown = rounded(ours * 1e6) if ours else missing(outcome, OURS)
+        lines.append([outcome.label, shown, *(beside(outcome, p, ours, 1e6) for p in peers)])
     return lines
 
 
-def _titles(peers: Sequence[str], unit: str) -> list[str]:
+def titles(peers: Sequence[str], unit: str) -> list[str]:
+    """Heads of the columns that ``beside`` fills."""
     return [f"{name} {unit} (ratio)" for name in peers]
 
 
-def _beside(outcome: Outcome, name: str, ours: float | None, scale: float) -> str:
+def beside(outcome: Outcome, name: str, ours: float | None, scale: float) -> str:
+    """A peer's time and its ratio to ours."""
     seconds = outcome.middle(name)
     if seconds is None:
-        return _missing(outcome, name)
+        return missing(outcome, name)
     ratio = f" ({seconds / ours:.2f}×)" if ours else ""
-    return _number(seconds * scale) + ratio
+    return rounded(seconds * scale) + ratio
 
 
-def _missing(outcome: Outcome, name: str) -> str:
+def missing(outcome: Outcome, name: str) -> str:
+    """What stands where a time would be: a failure, or a dash for what a library has not."""
     return outcome.failed.get(name, "–")
 
 
-def _number(value: float) -> str:
+def rounded(value: float) -> str:
     """Three digits, never in powers of ten."""
     digits = 0 if value >= 99.5 else 1 if value >= 9.95 else 2
     return f"{value:.{digits}f}"
@@ -154,6 +135,26 @@ def _huge_pages() -> str:
     if not path.exists():
         return "unknown"
     return path.read_text(encoding="utf-8").partition("[")[2].partition("]")[0]
+
+
+def facts_text(facts: Mapping[str, str], *, markdown: bool) -> str:
+    """Facts as lines, in Markdown as a list."""
+    return "\n".join(f"{'- ' if markdown else ''}{key}: {value}" for key, value in facts.items())
+
+
+def publish(sections: Mapping[str, str], page: Path) -> None:
+    """Put each section between its two marks in a page; ``KeyError`` if the page has no such mark.
+
+    The marks of ``x`` are ``<!-- begin x -->`` and ``<!-- end x -->``.
+    """
+    text = page.read_text(encoding="utf-8")
+    for name, section in sections.items():
+        head, begin, rest = text.partition(f"<!-- begin {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- end {name} -->")
+        if not (begin and end):
+            raise KeyError(f"{page.name} has no place for {name}")
+        text = f"{head}{begin}\n{section}\n\n{end}{tail}"
+    page.write_text(text, encoding="utf-8")
 
 
 def spread(outcomes: Sequence[Outcome]) -> str:

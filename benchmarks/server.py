@@ -13,73 +13,103 @@ started; what libraries print goes to standard error.
 from __future__ import annotations
 
 import gc
-import json
-import os
+import platform
 import sys
 import time
-import traceback
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from case import Case
-from data import crop_box, digest
-from peers import Contender, Unsupported, contender
+from data import Key, digest, key_slices
+from peers import Contender, contender
+from serving import serve
 from small import small_case
 
 __all__ = ["main"]
+
+_PACKAGES = ("numpy", "numcodecs", "zarr")
+
+Task = Callable[[], "np.ndarray | None"]
 
 
 class Server:
     """What a process remembers between requests: the prepared row, or the prepared small case."""
 
-    def __init__(self, name: str, home: Path, n: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.home = home
-        self.n = n
-        self.contender: Contender = contender(name)
-        self.view: Any = None
-        self.out: np.ndarray | None = None
+        self.task: Task | None = None
         self.case: Case | None = None
 
-    def prepare(self, *, store: str, action: str, given: bool) -> dict[str, Any]:
+    @cached_property
+    def contender(self) -> Contender:
+        """The library, imported with the first request: that it is not there is an answer."""
+        made = contender(self.name)
+        # What is imported stays: a collection before each run need not look at it again.
+        gc.collect()
+        gc.freeze()
+        return made
+
+    def about(self) -> dict[str, Any]:
+        """What this process runs on: an interpreter of its own is worth a line in the facts."""
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+        return {"about": f"Python {platform.python_version()}, {versions}"}
+
+    def prepare(self, *, path: str, action: str, keys: list[Key], given: bool) -> dict[str, Any]:
         """Make a row ready, run it once and describe what it returned."""
         self.release()
-        view = self.contender.open(self.home / store)
-        if action == "crop":
-            view = self.contender.crop(view, crop_box(self.n))
-        elif action == "halve":
-            view = self.contender.halve(view)
-        values = self.contender.fresh(view)
-        if given:
-            # Wrong everywhere, so that an element nobody writes is seen.
-            self.out = np.full_like(values, 0xDEAD)
-            self.contender.into(view, self.out)
-            values = self.out
-        self.view = view
+        array = self.contender.open(Path(path))
+        boxes = [key_slices(key) for key in keys]
+        if len(boxes) > 1 or action in ("chunks", "inner"):
+            values = self._prepare_pieces(self.contender.pieces(array, boxes))
+        else:
+            values = self._prepare_one(self._view(array, action, boxes), given=given)
         return {
             "shape": list(values.shape),
             "dtype": values.dtype.str,
             "digest": digest(values),
         }
 
+    def _view(self, array: Any, action: str, boxes: Sequence[tuple[slice, ...]]) -> Any:
+        if action == "halve":
+            return self.contender.halve(array)
+        return self.contender.view(array, boxes[0]) if boxes else array
+
+    def _prepare_one(self, view: Any, *, given: bool) -> np.ndarray:
+        values = self.contender.fresh(view)
+        if not given:
+            self.task = lambda: self.contender.fresh(view)
+            return values
+        # Wrong everywhere, so that an element nobody writes is seen.
+        out = np.full_like(values, 0xDEAD)
+        self.contender.into(view, out)
+        self.task = lambda: self.contender.into(view, out)
+        return out
+
+    def _prepare_pieces(self, pieces: Sequence[Any]) -> np.ndarray:
+        def task() -> None:
+            for piece in pieces:
+                self.contender.piece(piece)
+
+        self.task = task
+        return np.stack([np.asarray(self.contender.piece(piece)) for piece in pieces])
+
     def measure(self) -> dict[str, Any]:
         """Seconds of one run of the prepared row, wall and CPU."""
+        if self.task is None:
+            raise RuntimeError("no row is prepared")
         gc.collect()
         cpu = time.process_time()
         start = time.perf_counter()
         # The result dies after the clock was read: giving memory back is not part of a row.
-        result = self._run()
+        result = self.task()
         seconds = time.perf_counter() - start
         cpu = time.process_time() - cpu
         del result
         return {"seconds": seconds, "cpu": cpu}
-
-    def _run(self) -> np.ndarray | None:
-        if self.out is None:
-            return self.contender.fresh(self.view)
-        self.contender.into(self.view, self.out)
-        return None
 
     def prepare_small(self, *, key: str) -> dict[str, Any]:
         """Make a small case ready and return what its last step answers."""
@@ -96,36 +126,24 @@ class Server:
 
     def release(self) -> dict[str, Any]:
         """Forget what is prepared, and the memory it holds."""
-        self.view = self.out = self.case = None
+        self.task = self.case = None
         gc.collect()
         return {}
 
 
 def main() -> None:
-    """Serve until standard input ends: ``server.py NAME HOME N``."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    name, home, n = sys.argv[1:]
-    server = Server(name, Path(home), int(n))
-    verbs = {
-        "prepare": server.prepare,
-        "measure": server.measure,
-        "prepare_small": server.prepare_small,
-        "measure_small": server.measure_small,
-        "release": server.release,
-    }
-    for line in sys.stdin:
-        verb, keywords = json.loads(line)
-        print(json.dumps(_answer(verbs[verb], keywords)), file=answers, flush=True)
-
-
-def _answer(verb: Any, keywords: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(verb(**keywords))
-    except Unsupported as reason:
-        return {"unsupported": str(reason)}
-    except Exception:  # noqa: BLE001  (the coordinator shows it and goes on with the others)
-        return {"error": traceback.format_exc()}
+    """Serve until standard input ends: ``server.py NAME``."""
+    server = Server(sys.argv[1])
+    serve(
+        {
+            "about": server.about,
+            "prepare": server.prepare,
+            "measure": server.measure,
+            "prepare_small": server.prepare_small,
+            "measure_small": server.measure_small,
+            "release": server.release,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -8,36 +8,93 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CONTENDERS", "OURS", "ROWS", "SMALL", "Row", "Small", "chosen"]
+from data import SCALES, Store
+
+__all__ = ["CONTENDERS", "FUSED", "OURS", "ROWS", "SMALL", "Row", "Small", "chosen"]
 
 OURS = "lazytensor"
+FUSED = "zarr-python fused"
 
-CONTENDERS = (OURS, "floor", "tensorstore", "zarr-python", "zarrs", "dask")
+CONTENDERS = (OURS, "floor", "tensorstore", "zarrs", "zarr-python", FUSED, "dask")
 """Everything that answers requests; ``floor`` is no library but the bound (see ``floor.py``)."""
+
+_BOX_BY_BOX = ("chunks", "inner")
+_LABELS = {
+    "read": "read all",
+    "chunks": "chunk by chunk",
+    "inner": "inner chunk by inner chunk",
+    "strided": "strided view, every 2nd",
+    "crop": "crop (200/512)³",
+    "halve": "downsample 2×2×2 mean",
+}
+_CODECS = {
+    "raw": "raw",
+    "lz4": "blosc-lz4",
+    "bitshuffle": "blosc-zstd bitshuffle",
+    "zstd": "zstd",
+    "zstd-1": "zstd-1",
+    "gzip": "gzip",
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One action on one store, with the output fresh or given."""
+    """One action on one store, the result in fresh memory or in memory that is given."""
 
-    key: str
-    label: str
-    store: str
-    action: str = "read"
+    scale: str
+    name: str
+    action: str
+    given: bool
+
+    @property
+    def store(self) -> Store:
+        """How the array of the row is stored."""
+        return SCALES[self.scale].stores[self.name]
+
+    @property
+    def key(self) -> str:
+        """What ``--rows`` looks at, as ``count-read-lz4-given``."""
+        return f"{self.scale}-{self.action}-{self.name}-{self.output}"
+
+    @property
+    def label(self) -> str:
+        """What the table says."""
+        codec = _CODECS[self.store.codec]
+        where = f"{codec} in shards" if self.store.shard else codec
+        if self.scale == "large" and self.store.chunk != 64:
+            where = f"{self.store.chunk}³ {where}"
+        return f"{_LABELS[self.action]}, {where}"
+
+    @property
+    def output(self) -> str:
+        """``fresh`` or ``given``."""
+        return "given" if self.given else "fresh"
+
+    @property
+    def with_dask(self) -> bool:
+        """One task a file, and not too small a file, is what dask is made for."""
+        suits = not self.store.shard and self.store.chunk >= 64
+        return suits and self.action in ("read", "halve", "crop")
 
 
-ROWS = (
-    Row("read-raw", "read all, 64³ chunks, raw", "raw"),
-    Row("read-lz4", "read all, 64³ chunks, blosc-lz4", "lz4"),
-    Row("read-zstd", "read all, 64³ chunks, zstd-1", "zstd"),
-    Row("read-bitshuffle", "read all, 64³ chunks, blosc-zstd bitshuffle", "bitshuffle"),
-    Row("read-small", "read all, 32³ chunks, blosc-lz4", "small"),
-    Row("read-sharded", "read all, 32³ in 256³ shards, blosc-zstd bitshuffle", "sharded"),
-    Row("crop-raw", "crop (200/512)³, raw", "raw", "crop"),
-    Row("crop-lz4", "crop (200/512)³, blosc-lz4", "lz4", "crop"),
-    Row("halve-raw", "downsample 2×2×2 mean, raw", "raw", "halve"),
-    Row("halve-lz4", "downsample 2×2×2 mean, blosc-lz4", "lz4", "halve"),
-)
+def _rows_of(scale: str, action: str) -> list[Row]:
+    stores = SCALES[scale].stores
+    if action == "inner":
+        # Where there are no inner chunks it would be the workload before.
+        names = [name for name, store in stores.items() if store.shard]
+    elif scale == "large" and action != "read":
+        names = ["raw", "lz4"]
+    else:
+        names = list(stores)
+    # A result a call is what one asks for who goes box by box.
+    outputs = (False,) if action in _BOX_BY_BOX else (False, True)
+    return [Row(scale, name, action, given) for name in names for given in outputs]
+
+
+ROWS = tuple(
+    row for name, scale in SCALES.items() for action in scale.actions
+    for row in _rows_of(name, action)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

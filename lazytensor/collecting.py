@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,24 @@ def run(
     _check_allowed("collect")
     if not isinstance(optimizations, QueryOptFlags):
         raise TypeError(f"optimizations are lt.QueryOptFlags(...), not {optimizations!r}")
-    from lazytensor.exec.engine import collect_nodes
-
-    keywords = {} if cancel is None else {"cancel": cancel}
     if option("verbose"):
         _tell_plans(nodes, engine, optimizations)
-    return collect_nodes(
-        nodes, outs=outs, engine=engine, optimizations=optimizations, progress=progress, **keywords
+    return _collector()(
+        nodes,
+        outs=outs,
+        engine=engine,
+        optimizations=optimizations,
+        progress=progress,
+        cancel=cancel,
     )
+
+
+@cache
+def _collector() -> Callable[..., list[np.ndarray]]:
+    """What runs plans, imported with the first plan to run."""
+    from lazytensor.exec.engine import collect_nodes
+
+    return collect_nodes
 
 
 def _tell_plans(nodes: Sequence[Node], engine: Any, optimizations: QueryOptFlags) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 import numpy as np
 
-from lazytensor.callsite import about
+from lazytensor.callsite import about, name_operands
 from lazytensor.collecting import EVERY_PASS, check_out, run, run_in_background, run_into
 from lazytensor.config import QueryOptFlags
-from lazytensor.errors import SourceNotFoundError
+from lazytensor.errors import LazyTensorError, SourceNotFoundError
 from lazytensor.handoff import check_host_device, check_target, hand_over
 from lazytensor.protocols import Protocols
 
@@ -72,10 +72,13 @@ class Running(Protocols):
         array([2, 4, 6])
         """
         if to == "numpy" and device is None and out is None and not background:
-            with about(self):
+            try:
                 return run(
                     (self._node,), engine=engine, optimizations=optimizations, progress=progress
                 )[0]
+            except LazyTensorError as error:
+                name_operands(error, self)
+                raise
         node = self._node
         check_target(to)
         if to in ("numpy", "dlpack"):

@@ -199,8 +199,10 @@ def from_array(obj: Any, *, chunks: CellSizes = None, dims: Dims = None) -> Lazy
     """A tensor over another library's array: anything with shape, dtype and indexing.
 
     ``zarr.Array``, ``h5py.Dataset``, ``tensorstore.TensorStore``, dask arrays and the like are read
-    box by box when a plan needs them. ``chunks``, ``dims``: cells and names, by default those that
-    the array states. Arrays of libraries not known to be thread-safe are read one box at a time.
+    box by box when a plan needs them; an open ``zarr.Array`` is scanned like its path where that is
+    possible and no ``chunks`` are given. ``chunks``, ``dims``: cells and names, by default those
+    that the array states. Arrays of libraries not known to be thread-safe are read one box at a
+    time.
     Raises ``TypeError`` when something is missing, ``DTypeError`` for Python objects.
 
     >>> lt.from_array(np.arange(6), chunks=(4,)).chunks
@@ -208,9 +210,12 @@ def from_array(obj: Any, *, chunks: CellSizes = None, dims: Dims = None) -> Lazy
     """
     if isinstance(obj, np.ndarray) or isinstance(getattr(obj, "_node", None), Node):
         return asarray(obj, chunks=chunks, dims=dims)
-    from lazytensor.io.array_like import ArrayLikeSource
+    from lazytensor.io.array_like import ArrayLikeSource, stored_source
 
     _named_once(dims)
+    stored = stored_source(obj, dims) if chunks is None else None
+    if stored is not None:
+        return LazyTensor._wrap(Scan(stored))
     source = ArrayLikeSource(obj, dims=dims)
     if chunks is not None:
         cells = _cells(chunks, source.spec.shape, source.spec.dims)

@@ -122,7 +122,7 @@ def test_kernels_are_an_option_and_an_argument() -> None:
             refused(kernels="numba")
 
 
-@pytest.mark.parametrize("name", ["cache_bytes", "disk_cache", "io_concurrency"])
+@pytest.mark.parametrize("name", ["cache_bytes", "disk_cache", "disk_cache_bytes"])
 def test_options_of_later_versions_say_so(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}.*not available in this version"):
         lt.Config(**{name: 1})

@@ -12,6 +12,7 @@ import pytest
 
 import lazytensor as lt
 from lazytensor.io.store_fsspec import FsspecStore
+from tests.io.servers import serving
 from tests.io.zarr_cases import array_v3
 
 
@@ -38,3 +39,29 @@ def test_changed_metadata(
         else:
             with pytest.raises(lt.SourceChangedError, match="scan it again"):
                 x.collect()
+
+
+@pytest.mark.parametrize("etags", ["strong", "weak", None])
+def test_changed_metadata_over_http(etags: str | None) -> None:
+    """One request a collect if asked to; nothing to go by where the server tells nothing."""
+    pytest.importorskip("aiohttp")
+
+    def document(fill: int) -> bytes:
+        return json.dumps(array_v3((2,), (2,), fill_value=fill)).encode()
+
+    with serving({"a/zarr.json": document(1)}) as server:
+        server.etags = etags
+        x = lt.scan_zarr(f"{server.url}/a")
+        server.log.clear()
+        with lt.Config(recheck=True):
+            assert x.collect().tolist() == [1, 1]
+        checks = [request for request in server.log if request.path == "a/zarr.json"]
+        assert len(checks) == (0 if etags is None else 1)
+        server.objects["a/zarr.json"] = document(2)
+        assert x.collect().tolist() == [1, 1]
+        with lt.Config(recheck=True):
+            if etags is None:
+                assert x.collect().tolist() == [1, 1]
+            else:
+                with pytest.raises(lt.SourceChangedError, match=r"zarr\.json has changed"):
+                    x.collect()
