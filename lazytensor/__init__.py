@@ -241,17 +241,19 @@ if TYPE_CHECKING:
         Axis,
         Schema,
     )
-    from lazytensor.sources import (
-        asarray,
-        from_array,
-        from_dlpack,
+    from lazytensor.scanning import (
         open_ome_zarr,
         open_zarr,
         scan,
         scan_npy,
         scan_ome_zarr,
-        scan_source,
         scan_zarr,
+    )
+    from lazytensor.sources import (
+        asarray,
+        from_array,
+        from_dlpack,
+        scan_source,
         virtual_chunked,
     )
     from lazytensor.tensor import (
@@ -307,10 +309,8 @@ _HOMES = {
     "plan.infinity": "inf",
     "plan.source": "Source Storage",
     "plan.spec": "Axis Schema",
-    "sources": (
-        "asarray from_array from_dlpack open_ome_zarr open_zarr scan scan_npy scan_ome_zarr "
-        "scan_source scan_zarr virtual_chunked"
-    ),
+    "scanning": "open_ome_zarr open_zarr scan scan_npy scan_ome_zarr scan_zarr",
+    "sources": "asarray from_array from_dlpack scan_source virtual_chunked",
     "tensor": "LazyTensor",
 }
 """The module each public name lives in. A name is imported when it is first asked for: a program

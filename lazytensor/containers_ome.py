@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lazytensor.containers import NodeNotFoundError
 from lazytensor.errors import FormatError, OutOfBoundsError, SourceError, SourceNotFoundError
-from lazytensor.plan.registry import register
 
 if TYPE_CHECKING:
     from lazytensor.io.ome_metadata import Channel, ImageMetadata, OmeAttributes, PlateMetadata
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["OmeImage", "OmePlate", "OmeWell", "OmeZarr", "open_ome", "scan_ome"]
 
 _T = TypeVar("_T")
-
-register("ome-zarr", "lazytensor.io.ome_zarr:from_json")
 
 
 def open_ome(
@@ -41,12 +38,12 @@ def open_ome(
     missing, malformed, or of a version other than 0.1 to 0.5.
     """
     from lazytensor.io.ome_metadata import parse_image
-    from lazytensor.io.ome_zarr import image_places, read_attributes
+    from lazytensor.io.ome_zarr import attributes_of, image_places
     from lazytensor.io.store_open import resolve_store
     from lazytensor.io.zarr import Catalog
 
-    catalog = Catalog(*resolve_store(store, "", storage_options), consolidated=None)
-    attributes = read_attributes(catalog)
+    catalog = Catalog(*resolve_store(store, "", storage_options))
+    attributes = attributes_of(catalog, "", catalog.consolidate())
     if attributes is None:
         raise _no_group(catalog)
     known = ("multiscales", "plate", "well", "bioformats2raw.layout", "labels", "series")
@@ -81,12 +78,18 @@ def scan_ome(
         if opened.plate is None:
             raise FormatError(f"{opened!r} is not a plate; it has no well {well!r}")
         found = opened.plate[well][field]
-    elif opened.plate is not None and not len(opened) and not isinstance(image, str):
-        wells = ", ".join(opened.plate.wells[:10]) or "none"
-        raise FormatError(f"{opened!r} is a plate: name a well= (there is {wells})")
     else:
         found = opened[image]
     return (found if label is None else found.labels[label])[level]
+
+
+def _name_a_well(opened: OmeZarr, plate: OmePlate) -> str:
+    """What to do with a plate in place of asking it for an image."""
+    wells = ", ".join(plate.wells[:10]) or "none"
+    return (
+        f"{opened!r} is a plate: name a well= (there is {wells}) in scan_ome_zarr, or take "
+        "open_ome_zarr(...).plate[well][field]"
+    )
 
 
 def _no_group(catalog: Catalog) -> SourceError:
@@ -145,6 +148,8 @@ class OmeZarr:
     def __getitem__(self, image: int | str) -> OmeImage:
         if isinstance(image, str):
             path, index = image.strip("/"), 0
+        elif not self._places and self.plate is not None:
+            raise FormatError(_name_a_well(self, self.plate))
         else:
             path, index = self._places[_position(image, len(self), f"{self!r}: image")]
         if path != self._attributes.path:
@@ -272,6 +277,9 @@ def _open_image(catalog: Catalog, path: str, wrap: Callable[[Source], Any]) -> O
     attributes = read_attributes(catalog, path)
     if attributes is None:
         raise NodeNotFoundError(f"{catalog.store.name}: there is no image group at {path!r}")
+    held = attributes.fields.document
+    if "multiscales" not in held and "well" in held:
+        raise FormatError(f"{catalog.store.name}: {path!r} is a well, use plate[{path!r}][field]")
     return OmeImage(catalog, attributes, 0, wrap)
 
 

@@ -21,7 +21,6 @@ from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Constant, Scan
-from lazytensor.plan.registry import register
 from lazytensor.tensor import LazyTensor
 
 __all__ = [
@@ -43,8 +42,6 @@ __all__ = [
 
 _STORED_PROGRESSION = 1 << 13  # elements; what is longer is worked out where it is read
 _wrap = LazyTensor._wrap
-
-register("progression", "lazytensor.io.progression:from_json")
 
 
 def _filled(domain: IndexDomain, value: Any, dtype: Any) -> Node:

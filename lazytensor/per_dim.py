@@ -7,14 +7,21 @@ name or number in which absent dims get the neutral value, or, for methods, keyw
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lazytensor.errors import DimensionError, ShapeError
 from lazytensor.plan.align import describe_shape
 from lazytensor.plan.domain import IndexDomain
 
-__all__ = ["by_dim", "dim_number", "per_dim", "unique_dims"]
+__all__ = ["by_dim", "check_names", "dim_number", "per_dim", "unique_dims"]
+
+
+def check_names(dims: Sequence[str | None] | None) -> None:
+    """``DimensionError`` for a name that is given to two dims."""
+    names = [name for name in dims or () if name]
+    if len(set(names)) != len(names):
+        raise DimensionError(f"dims {tuple(dims or ())} name two dims alike")
 
 
 def dim_number(domain: IndexDomain, dim: int | str, *, rank: int | None = None) -> int:

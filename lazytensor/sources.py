@@ -1,53 +1,37 @@
-"""Where tensors come from: arrays in memory, functions, files.
+"""Tensors of what a program has at hand: arrays in memory or of other libraries, functions.
 
-Metadata is read once, here; data is read when a plan that needs it is collected.
+Nothing is copied and no values are read before a plan that needs them is collected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from lazytensor import build_views
 from lazytensor.build import as_node, is_chunked
-from lazytensor.containers import ZarrGroup, open_group
-from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
-from lazytensor.errors import DimensionError, FormatError
 from lazytensor.handoff import check_host_device
-from lazytensor.per_dim import per_dim
+from lazytensor.per_dim import check_names, per_dim
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Constant, Scan
-from lazytensor.plan.registry import register
 from lazytensor.plan.source import Source
 from lazytensor.tensor import LazyTensor
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 __all__ = [
     "asarray",
     "from_array",
     "from_dlpack",
-    "open_ome_zarr",
-    "open_zarr",
-    "scan",
-    "scan_npy",
-    "scan_ome_zarr",
     "scan_source",
-    "scan_zarr",
     "virtual_chunked",
 ]
 
 Chunks = Sequence[int | Sequence[int]] | None
 CellSizes = int | Sequence[int | Sequence[int] | None] | Mapping[int | str, int] | None
 Dims = Sequence[str | None] | None
-Options = Mapping[str, Any] | None
-
-register("npy", "lazytensor.io.npy:from_json")
 
 
 def asarray(
@@ -83,7 +67,7 @@ def asarray(
     LazyTensor(y: 2, x: 2)  int64  32 B  chunks (2, 2)
     """
     check_host_device(device)
-    _named_once(dims)
+    check_names(dims)
     tensor = LazyTensor._wrap(_as_leaf(obj, dtype, copy, chunks, dims))
     return tensor if dtype is None or tensor.dtype == dtype else _converted(tensor, dtype, copy)
 
@@ -170,13 +154,6 @@ def _cells(chunks: Any, shape: Sequence[int], dims: Dims) -> Chunks:
     )
 
 
-def _named_once(dims: Dims) -> None:
-    """``DimensionError`` for a name that is given to two dims."""
-    names = [name for name in dims or () if name]
-    if len(set(names)) != len(names):
-        raise DimensionError(f"dims {tuple(dims or ())} name two dims alike")
-
-
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> LazyTensor:
     """A tensor over the memory of an object with ``__dlpack__``, on the CPU.
 
@@ -198,11 +175,16 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> L
 def from_array(obj: Any, *, chunks: CellSizes = None, dims: Dims = None) -> LazyTensor:
     """A tensor over another library's array: anything with shape, dtype and indexing.
 
-    ``zarr.Array``, ``h5py.Dataset``, ``tensorstore.TensorStore``, dask arrays and the like are read
-    box by box when a plan needs them; an open ``zarr.Array`` is scanned like its path where that is
-    possible and no ``chunks`` are given. ``chunks``, ``dims``: cells and names, by default those
-    that the array states. Arrays of libraries not known to be thread-safe are read one box at a
-    time.
+    Parameters
+    ----------
+    obj
+        ``zarr.Array``, ``h5py.Dataset``, ``tensorstore.TensorStore``, a dask array and the like are
+        read box by box when a plan needs them, one box at a time where the library is not known to
+        be thread-safe. An open ``zarr.Array`` is scanned as ``scan_zarr`` would, and so without
+        zarr-python, unless ``chunks`` are given or it has a codec or data type of a plug-in.
+    chunks, dims
+        Cells and names, by default those that the array states; as in ``asarray``.
+
     Raises ``TypeError`` when something is missing, ``DTypeError`` for Python objects.
 
     >>> lt.from_array(np.arange(6), chunks=(4,)).chunks
@@ -212,7 +194,7 @@ def from_array(obj: Any, *, chunks: CellSizes = None, dims: Dims = None) -> Lazy
         return asarray(obj, chunks=chunks, dims=dims)
     from lazytensor.io.array_like import ArrayLikeSource, stored_source
 
-    _named_once(dims)
+    check_names(dims)
     stored = stored_source(obj, dims) if chunks is None else None
     if stored is not None:
         return LazyTensor._wrap(Scan(stored))
@@ -256,7 +238,7 @@ def virtual_chunked(
     """
     from lazytensor.io.virtual import VirtualSource
 
-    _named_once(dims)
+    check_names(dims)
     extents = build_views.shape_of(shape)
     return LazyTensor._wrap(
         Scan(
@@ -288,186 +270,3 @@ def scan_source(source: Source) -> LazyTensor:
     if missing:
         raise TypeError(f"{type(source).__name__} is no Source: it has no {', '.join(missing)}")
     return LazyTensor._wrap(Scan(source))
-
-
-def scan(uri: Any, **options: Any) -> LazyTensor:
-    """The one array at a place, whatever its format; ``options`` go to the scanner of the format.
-
-    Recognises ``.npy`` files, zarr arrays, and OME-Zarr. Raises ``FormatError`` listing what is
-    there when that is several arrays, or when the format is not known, and
-    ``SourceNotFoundError`` when there is nothing.
-    """
-    from lazytensor.io import npy, zarr
-
-    if uri is None or isinstance(uri, (int, float, np.ndarray, LazyTensor)):
-        raise TypeError(
-            f"scan takes a path, a URL, bytes or an open store, not {type(uri).__name__}; "
-            f"asarray takes arrays"
-        )
-    if npy.is_npy(uri):
-        return scan_npy(uri, **options)
-    storage_options = options.get("storage_options")
-    match zarr.sniff(uri, storage_options=storage_options):
-        case "zarr-array":
-            return scan_zarr(uri, **options)
-        case "ome-zarr":
-            return _only_image(uri, options)
-        case "zarr-group":
-            return _only_array(uri, options)
-    raise FormatError(
-        f"{uri!r} is neither a .npy file, a zarr array nor OME-Zarr; lt.from_array takes arrays "
-        f"that another library has opened"
-    )
-
-
-def _only_image(uri: Any, options: dict[str, Any]) -> LazyTensor:
-    opened = open_ome_zarr(uri, storage_options=options.get("storage_options"))
-    chosen = {"image", "well", "label"} & options.keys()
-    if not chosen and (opened.plate is not None or len(opened) != 1):
-        names = ", ".join(repr(image.path) for image in opened.images[:20])
-        held = f"images {names}" if opened.plate is None else f"a plate, {opened.plate!r}"
-        raise FormatError(f"{uri!r} holds {held}: use lt.open_ome_zarr, or name image= or well=")
-    return scan_ome_zarr(uri, **options)
-
-
-def _only_array(uri: Any, options: dict[str, Any]) -> LazyTensor:
-    group = open_zarr(uri, storage_options=options.get("storage_options"))
-    arrays = list(group.arrays())
-    if len(arrays) == 1 and not group.groups():
-        return scan_zarr(uri, arrays[0], **options)
-    raise FormatError(
-        f"{uri!r} is a zarr group with arrays {arrays or 'none'} and groups "
-        f"{list(group.groups()) or 'none'}: use lt.open_zarr, or lt.scan_zarr(store, path)"
-    )
-
-
-def scan_zarr(
-    store: Any,
-    path: str = "",
-    *,
-    dims: Dims = None,
-    missing: Literal["fill", "raise"] = "fill",
-    missing_status: Sequence[int] = (404,),
-    storage_options: Options = None,
-) -> LazyTensor:
-    """The zarr array (v2 or v3) at a path of a store.
-
-    Parameters
-    ----------
-    store
-        A path, ``os.PathLike``, any fsspec URL, ``(fs, path)``, a zip file, ``dict[str, bytes]``,
-        or an open zarr array, group or store.
-    dims
-        Dim names instead of those in the metadata.
-    missing
-        Chunks that are not there read as the fill value, or raise ``SourceNotFoundError``.
-    missing_status
-        HTTP statuses that mean "not there".
-    storage_options
-        Options of the fsspec file system.
-
-    Raises ``SourceNotFoundError`` when there is nothing, ``FormatError`` when it is a group or its
-    metadata breaks the rules, ``DTypeError`` for dtypes that are not supported.
-    """
-    from lazytensor.io import zarr
-
-    _named_once(dims)
-    source = zarr.scan(
-        store,
-        path,
-        dims=dims,
-        missing=missing,
-        missing_status=missing_status,
-        storage_options=storage_options,
-    )
-    return LazyTensor._wrap(Scan(source))
-
-
-def open_zarr(
-    store: Any,
-    path: str = "",
-    *,
-    consolidated: bool | None = None,
-    storage_options: Options = None,
-) -> ZarrGroup:
-    """The zarr group at a path of a store: a mapping from paths to tensors and groups.
-
-    ``consolidated``: None uses consolidated metadata where there is some, False never, True raises
-    ``FormatError`` without it. ``store``, ``storage_options`` and errors as ``scan_zarr``.
-    """
-    return open_group(
-        store,
-        path,
-        wrap=LazyTensor._from_source,
-        consolidated=consolidated,
-        storage_options=storage_options,
-    )
-
-
-def open_ome_zarr(store: Any, *, storage_options: Options = None) -> OmeZarr:
-    """The images, labels and plates of an OME-Zarr (0.4, 0.5) store.
-
-    ``store`` and ``storage_options`` as ``scan_zarr``. Raises ``FormatError`` when there is no
-    OME-Zarr metadata or it breaks the rules.
-    """
-    return open_ome(store, wrap=LazyTensor._from_source, storage_options=storage_options)
-
-
-def scan_ome_zarr(
-    store: Any,
-    image: int | str = 0,
-    *,
-    level: int = 0,
-    label: str | None = None,
-    well: str | None = None,
-    field: int = 0,
-    storage_options: Options = None,
-) -> LazyTensor:
-    """One resolution of one image of an OME-Zarr store, with its axes and its pyramid.
-
-    Parameters
-    ----------
-    image, level
-        Which image, and which of its levels, finest first.
-    label
-        Name of a label image of that image, to be scanned in its place.
-    well, field
-        Which well of a plate (``"B/7"``), and which field of it.
-
-    Raises as ``open_ome_zarr``; ``OutOfBoundsError`` for an image, level or field that does not
-    exist, ``SourceNotFoundError`` for a label or well that does not.
-    """
-    tensor: LazyTensor = scan_ome(
-        store,
-        image,
-        level=level,
-        label=label,
-        well=well,
-        field=field,
-        wrap=LazyTensor._from_source,
-        storage_options=storage_options,
-    )
-    return tensor
-
-
-def scan_npy(
-    source: str | PathLike[str] | bytes | Any,
-    *,
-    mmap: bool = False,
-    storage_options: Options = None,
-) -> LazyTensor:
-    """The array in a ``.npy`` file.
-
-    ``source``: a path, any fsspec URL, ``(fs, path)``, or the bytes of a file. ``mmap=True`` maps a
-    local file without reading it; the file must not be truncated while a result lives. Raises
-    ``SourceNotFoundError``, ``FormatError`` for a file that is no ``.npy`` or is truncated,
-    ``DTypeError`` for Python objects.
-
-    >>> import io
-    >>> file = io.BytesIO(); np.save(file, np.arange(6).reshape(2, 3))
-    >>> lt.scan_npy(file.getvalue())[:, 1].collect()
-    array([1, 4])
-    """
-    from lazytensor.io import npy
-
-    return LazyTensor._wrap(Scan(npy.scan(source, mmap=mmap, storage_options=storage_options)))

@@ -316,6 +316,12 @@ def test_a_plate() -> None:
         found["A/1"]
     with pytest.raises(FormatError, match=r"is a plate: name a well= \(there is B/7\)"):
         scan_ome(plate(), wrap=keep)
+    with pytest.raises(
+        FormatError, match=r"is a plate: .*open_ome_zarr\(...\).plate\[well\]\[field\]"
+    ):
+        root[0]
+    with pytest.raises(FormatError, match=r"'B/7' is a well, use plate\['B/7'\]\[field\]"):
+        root["B/7"]
     assert scan_ome(plate(), "B/7/1", wrap=keep).spec.shape == (2, 8, 6)
     with pytest.raises(SourceNotFoundError, match="no image group at 'B/9/0'"):
         scan_ome(plate(), "B/9/0", wrap=keep)

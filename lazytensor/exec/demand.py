@@ -88,12 +88,10 @@ def _view(node: View, box: Box) -> BoxPlan:
         return BoxPlan("full", (base.data, base.dtype, _shape(box)), [])
     if isinstance(base, Scan) and base.source.array is None:
         placed = None if transform.has_arrays else _placed(base.source, transform.maps, box)
-        if placed is not None and placed.op != "read_strided":
+        if placed is not None:
             return placed
         if is_sparse(node):
             return BoxPlan("gather", (base.source, restrict(transform, box)), [])
-        if placed is not None:
-            return placed
     narrowed = restrict(transform, box)
     return _view_of(base, narrowed, output_box(narrowed, box))
 

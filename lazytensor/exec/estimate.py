@@ -24,6 +24,7 @@ from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sparse import touched_cells
 from lazytensor.exec.stages import plan_stages
 from lazytensor.plan.cost import Estimate
+from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
 from lazytensor.plan.optimize import optimize
@@ -73,7 +74,7 @@ def _walk_stages(plan: Node, engine: Any) -> tuple[int, int, _Needs]:
     needs: _Needs = {}
     tasks = held = peak = 0
     local = engine if isinstance(engine, LocalEngine) else LocalEngine()
-    threads, limit = thread_count(local.threads), memory_limit(local.max_memory)
+    limit = memory_limit(local.max_memory)
     for stage in plan_stages([plan]):
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
@@ -85,6 +86,7 @@ def _walk_stages(plan: Node, engine: Any) -> tuple[int, int, _Needs]:
             task_bytes += passes.nbytes
         tasks += count
         held += sum(x.nbytes for x in stage.nodes)
+        threads = thread_count(local.threads, remote=compiled.remote)
         peak = max(peak, held + min(threads, count) * task_bytes)
         if node.size:
             for step in lower(compiled, whole_box(node)).steps:
@@ -105,13 +107,22 @@ def _add_needs(step: Step, needs: _Needs) -> None:
         for cells in touched_cells(source, step.args[1]):
             parts.append([cells[d] for d in range(source.spec.ndim)])
         return
-    lo = source.spec.domain.inclusive_min
+    spec, box = source.spec, step.args[1]
+    steps = step.args[4] if step.op == "read_strided" else (1,) * spec.ndim
     parts.append(
         [
-            range(1) if cells is None else cells.stored_cells(a - o, b - o)
-            for (a, b), o, cells in zip(step.args[1], lo, source.spec.grid, strict=True)
+            range(1) if cells is None else _touched(cells, a - o, b - o, by)
+            for (a, b), o, by, cells in zip(
+                box, spec.domain.inclusive_min, steps, spec.grid, strict=True
+            )
         ]
     )
+
+
+def _touched(cells: DimGrid, lo: int, hi: int, step: int) -> range | np.ndarray:
+    """The cells that hold any of the positions ``lo, lo + step, ...`` below ``hi``."""
+    count = -(-(hi - lo) // step)
+    return cells.affine(lo, step, count).stored_cells(0, count)
 
 
 def _stored_bytes(source: Source, cells: CellUnion, exact: bool) -> int:

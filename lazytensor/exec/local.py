@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 
 from lazytensor.config import check_option, option
 from lazytensor.exec.buffers import Scratch, aligned_empty
-from lazytensor.exec.events import start_run
+from lazytensor.exec.events import Run, start_run
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
 from lazytensor.exec.physical import Program
@@ -18,11 +19,11 @@ from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
 from lazytensor.exec.stages import Stage, plan_stages
 from lazytensor.exec.steps import run_program
-from lazytensor.exec.window import window_program
+from lazytensor.exec.window import Window, shared_read, window_of
 from lazytensor.exec.workgrid import WorkGrid, choose_grid
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node
-from lazytensor.plan.source import Box, window
+from lazytensor.plan.source import Box, Reading, window
 
 __all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
 
@@ -79,7 +80,8 @@ def part_of(node: Node, box: Box) -> tuple[slice, ...]:
 class LocalEngine:
     """Computes in threads, block by block.
 
-    ``threads``: worker threads (default: option ``threads``, else the CPUs this process may use).
+    ``threads``: worker threads (default: option ``threads``, else the CPUs this process may use,
+    and at least 16 for what is read over a network, where threads mostly wait).
     ``max_memory``: bytes that running tasks may hold together, the results not counted (default:
     option ``max_memory``, else a quarter of what the process may use). ``kernels``: ``"numpy"``, or
     ``"auto"`` for what suits the work (default: option ``kernels``); both are NumPy so far.
@@ -127,9 +129,8 @@ class LocalEngine:
         ``max_memory`` is refused at once.
         """
         limit = memory_limit(self.max_memory)
-        program = window_program(roots[0], limit) if len(roots) == 1 else None
-        if program is not None:
-            _run_at_once(program, outs[0], progress, cancel)
+        found = window_of(roots[0], limit) if len(roots) == 1 else None
+        if found is not None and self._run_window(found, outs[0], progress, cancel):
             return
         stored: dict[Node, np.ndarray] = {}
         jobs: list[_Job] = []
@@ -153,6 +154,17 @@ class LocalEngine:
             if stored[root] is not out:
                 np.copyto(out, stored[root], casting="no")
 
+    def _run_window(
+        self, found: Window, out: np.ndarray, progress: object, cancel: CancelToken | None
+    ) -> bool:
+        """Run a plan that is one read as one task; False, and nothing done, if it must be cut."""
+        reading = shared_read(found.program, out) if found.worth_sharing else None
+        if reading is not None:
+            _run_together(reading, thread_count(self.threads), progress, cancel)
+        elif found.whole:
+            _run_at_once(found.program, out, progress, cancel)
+        return reading is not None or found.whole
+
     def _job(
         self,
         stage: Stage,
@@ -171,7 +183,8 @@ class LocalEngine:
             tasks = ReduceTasks(reductions, compiled, grid, arrays, budget)
             if tasks.fill_empty():
                 return _Job(0, tasks.run, 1)
-            return _Job(tasks.count, tasks.run, self._threads(budget, nbytes + tasks.nbytes))
+            threads = self._threads(budget, nbytes + tasks.nbytes, remote=compiled.remote)
+            return _Job(tasks.count, tasks.run, threads)
         out = arrays[0]
 
         def work(number: int, scratch: Scratch) -> None:
@@ -180,11 +193,12 @@ class LocalEngine:
             with budget.holding(program.nbytes, name):
                 run_program(program, scratch, window(out, part_of(node, box)))
 
-        return _Job(grid.count, work, self._threads(budget, nbytes))
+        return _Job(grid.count, work, self._threads(budget, nbytes, remote=compiled.remote))
 
-    def _threads(self, budget: Budget, nbytes: int) -> int:
+    def _threads(self, budget: Budget, nbytes: int, *, remote: bool) -> int:
         """How many tasks of so many bytes may run at once."""
-        return max(1, min(thread_count(self.threads), budget.free // max(1, nbytes)))
+        fit = budget.free // max(1, nbytes)
+        return max(1, min(thread_count(self.threads, remote=remote), fit))
 
 
 def _run_at_once(
@@ -196,6 +210,22 @@ def _run_at_once(
         run_program(program, scratch, out)
 
     _run_job(_Job(1, work, 1), progress, cancel)
+
+
+def _run_together(
+    reading: Reading, threads: int, progress: object, cancel: CancelToken | None
+) -> None:
+    """The run of a plan that is one read, with several threads at it."""
+
+    def share(number: int, scratch: Scratch) -> None:
+        reading.work()
+
+    def work(number: int, scratch: Scratch) -> None:
+        run_tasks(threads, share, threads=threads, run=Run((), 0), cancel=cancel)
+        reading.end()
+
+    with closing(reading):
+        _run_job(_Job(1, work, 1), progress, cancel)
 
 
 def _run_job(job: _Job, progress: object, cancel: CancelToken | None) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
 from lazytensor.exec.physical import Program, Ref, Step
+from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.source import Box
@@ -50,11 +51,12 @@ class Compiled:
     """A plan prepared for lowering many boxes.
 
     ``stored`` maps nodes that were computed before (reductions, shared sub-plans) to arrays of
-    their whole domain. ``programs`` holds those that were worked out while blocks were chosen:
-    choosing asks for the same few boxes again and again.
+    their whole domain. ``remote``: whether some of it is read from a source that says it is.
+    ``programs`` holds those that were worked out while blocks were chosen: choosing asks for the
+    same few boxes again and again.
     """
 
-    __slots__ = ("programs", "rank", "root", "shared", "stored")
+    __slots__ = ("programs", "rank", "remote", "root", "shared", "stored")
 
     def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
         self.root = root
@@ -69,6 +71,9 @@ class Compiled:
             if node not in known:
                 for x in node.inputs:
                     (shared if x in once else once).add(x)
+        self.remote = any(
+            getattr(node.source, "remote", False) for node in self.rank if isinstance(node, Scan)
+        )
         self.shared = frozenset(
             [x for x in shared if isinstance(x, Scan) and x.source.array is None]
         )
@@ -129,7 +134,22 @@ def _left_out(step: Step) -> int:
     """Bytes that a source decodes for a step and leaves out."""
     if step.op != "read_strided":
         return 0
-    return (volume(step.args[1]) - math.prod(step.shape)) * step.dtype.itemsize
+    source, box, _, _, steps = step.args
+    decoded = math.prod(
+        _decoded(b - a, by, cells)
+        for (a, b), by, cells in zip(box, steps, source.spec.grid, strict=True)
+    )
+    return (decoded - math.prod(step.shape)) * step.dtype.itemsize
+
+
+def _decoded(extent: int, step: int, cells: DimGrid | None) -> int:
+    """Elements along a dim that are decoded for every ``step``-th of ``extent``, at most.
+
+    >>> cells = DimGrid.regular(100, 4)
+    >>> _decoded(99, 2, cells), _decoded(91, 10, cells), _decoded(91, 10, None)
+    (99, 40, 91)
+    """
+    return extent if cells is None else min(extent, -(-extent // step) * cells.nominal)
 
 
 def _plan_down(compiled: Compiled, box: Box) -> dict[Node, _Slots]:

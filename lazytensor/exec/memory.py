@@ -21,11 +21,22 @@ from lazytensor.plan.cost import format_bytes
 __all__ = ["Budget", "TaskOf", "memory_limit", "thread_count"]
 
 
-def thread_count(threads: int | None = None) -> int:
-    """Worker threads: the argument, the option ``threads``, else the CPUs this process may use."""
+_WAITING = 16
+"""Worker threads that suffice to keep a network busy, each asking for some megabytes at once."""
+
+
+def thread_count(threads: int | None = None, *, remote: bool = False) -> int:
+    """Worker threads: the argument, the option ``threads``, else the CPUs this process may use.
+
+    Threads that read what is ``remote`` mostly wait, so that by default there are some more.
+    """
     asked = option("threads") if threads is None else threads
     if asked is not None:
         return int(asked)
+    return max(_cpus(), _WAITING) if remote else _cpus()
+
+
+def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1

@@ -12,8 +12,9 @@ the same plan fails the same way whichever thread was faster.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from contextvars import copy_context
 
 from lazytensor.exec.buffers import Scratch
@@ -70,7 +71,8 @@ class _Crew:
 
     def helper(self) -> None:
         """What a thread other than the caller does, in a context of its own."""
-        STOPPED.set(lambda: self.interrupted)
+        outer = STOPPED.get()
+        STOPPED.set(lambda: self.interrupted or (outer is not None and outer()))
         self.worker()
 
     def worker(self) -> None:
@@ -102,6 +104,35 @@ def run_tasks(
     cancel: CancelToken | None = None,
 ) -> None:
     """Do ``work(number, scratch)`` for every number below ``count``."""
+    with _heeding(cancel):
+        _run_all(count, work, threads, run, cancel)
+
+
+@contextmanager
+def _heeding(cancel: CancelToken | None) -> Iterator[None]:
+    """Lets what waits for a server, here or in a helper, see that the run was cancelled."""
+    if cancel is None:
+        yield
+        return
+    outer = STOPPED.get()
+    before = STOPPED.set(lambda: cancel.cancelled or (outer is not None and outer()))
+    try:
+        yield
+    except CancelledError as error:
+        if cancel.cancelled and not isinstance(error, Cancelled):
+            raise Cancelled("the run was cancelled") from error
+        raise
+    finally:
+        STOPPED.reset(before)
+
+
+def _run_all(
+    count: int,
+    work: Callable[[int, Scratch], None],
+    threads: int,
+    run: Run,
+    cancel: CancelToken | None,
+) -> None:
     if min(threads, count) <= 1:
         _run_alone(count, work, run, cancel)
         return

@@ -4,9 +4,17 @@ A small window is read in less time than it takes to plan a run, and what planni
 known: a view of a source shares nothing and is one stage; it is one block if it moves little, or
 lies in one stored cell; and where the source fills the block itself, there is one step. The program
 is the one that ``lower`` would make, so running it means the same; only the way to it is shorter.
+
+A window of some size is not cut into tasks either, if its source lets several threads read it
+together: they share the stored units of one read out among themselves without the GIL, where tasks
+would take turns at it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, whole_box
 from lazytensor.exec.lower import one_step
@@ -14,15 +22,32 @@ from lazytensor.exec.physical import Program
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, scan_below
-from lazytensor.plan.source import Box
+from lazytensor.plan.source import Box, Reading
 
-__all__ = ["window_program"]
+__all__ = ["Window", "shared_read", "window_of"]
+
+_TOGETHER = 64 << 20
+"""Bytes that threads read together as one task; more is cut, so that progress is seen."""
+
+_SHARED = frozenset({"read", "read_placed", "read_strided"})
+
+_ALONE = 1 << 20
+"""Bytes that one thread has read before others would have started."""
 
 
-def window_program(node: Node, limit: int) -> Program | None:
-    """The program of a plan that is one read and one block; None for all other plans.
+class Window(NamedTuple):
+    """A plan that is one read. ``whole``: it is one block however it is run. ``worth_sharing``:
+    several threads would be faster, if the source allows it."""
 
-    ``limit``: bytes that the block may hold.
+    program: Program
+    whole: bool
+    worth_sharing: bool
+
+
+def window_of(node: Node, limit: int) -> Window | None:
+    """The window that a plan is, if it is one read; None for all other plans.
+
+    ``limit``: bytes that a block may hold.
     """
     scan = scan_below(node)
     if scan is None or scan.source.array is not None:
@@ -35,8 +60,27 @@ def window_program(node: Node, limit: int) -> Program | None:
     if plan.needs:
         return None
     program = one_step(node, plan, box)
-    fits = stays_whole(program.moved, limit) or _in_one_cell(scan, plan)
-    return program if fits else None
+    if _in_one_cell(scan, plan):
+        return Window(program, True, False)
+    whole = stays_whole(program.moved, limit)
+    worth_sharing = _ALONE < program.moved <= min(_TOGETHER, limit)
+    return Window(program, whole, worth_sharing) if whole or worth_sharing else None
+
+
+def shared_read(program: Program, out: np.ndarray) -> Reading | None:
+    """The reading of a program of one step, for several threads, or None if there is none."""
+    step = program.steps[0]
+    source, box, *place = step.args
+    if step.op not in _SHARED or not hasattr(source, "shared_read"):
+        return None
+    steps = (1,) * len(box)
+    if step.op == "read_strided":
+        steps = place.pop()
+    if place:
+        order, index = place
+        out = out.transpose(order)[(*index, ...)]
+    reading: Reading | None = source.shared_read(box, steps, out)
+    return reading
 
 
 def _in_one_cell(scan: Scan, plan: BoxPlan) -> bool:

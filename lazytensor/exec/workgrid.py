@@ -2,9 +2,9 @@
 
 A task should read whole stored units, so that each is decoded once, and be big enough for its
 overhead not to matter. The read grid of the plan's root says where units begin; cells are grouped
-until a task moves about ``TARGET`` bytes, those of one stored object (a shard) first; where there
-is no grid, or cells cost nothing to cut, boxes are cut freely. Blocks are numbered and worked out one by one: an output of 10^8 chunks has
-a grid of a few numbers.
+until a task moves about ``TARGET`` bytes, those of one stored object (a shard) first. Where there
+is no grid, or cells cost nothing to cut, boxes are cut freely. Blocks are numbered and worked out
+one by one: an output of 10^8 chunks has a grid of a few numbers.
 
 The cut depends on the plan alone, never on the number of threads, so that sums come out the same.
 """

@@ -8,6 +8,7 @@ are called concurrently, anything else one box at a time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -53,7 +54,7 @@ class ArrayLikeSource(MadeSource):
         if missing:
             raise TypeError(
                 f"from_array takes an object with shape, dtype and indexing; "
-                f"{type(obj).__name__} has no {' and no '.join(missing)}"
+                f"{type(obj).__name__} has no {' and no '.join(missing)}{_other_way(obj)}"
             )
         self._object = obj
         self._chunks = chunks
@@ -124,6 +125,15 @@ def stored_source(obj: Any, dims: Sequence[str | None] | None = None) -> Source 
     except (FormatError, DTypeError):
         # A codec or data type that only zarr-python knows, by one of its plug-ins.
         return None
+
+
+def _other_way(obj: Any) -> str:
+    """What takes an object that is no array, where that is known."""
+    from lazytensor.io.store_open import is_zarr_node
+
+    if isinstance(obj, (str, os.PathLike)):
+        return "; lt.scan takes paths and URLs"
+    return "; lt.open_zarr takes groups" if is_zarr_node(obj) else ""
 
 
 def _restore(obj: Any, chunks: Any, dims: Any) -> ArrayLikeSource:

@@ -32,7 +32,14 @@ from lazytensor.io.zarr.node import Catalog, Node, open_catalog
 from lazytensor.io.zarr.source import Pyramid, ZarrSource
 from lazytensor.plan.spec import Axis
 
-__all__ = ["from_json", "image_places", "label_paths", "open_levels", "read_attributes"]
+__all__ = [
+    "attributes_of",
+    "from_json",
+    "image_places",
+    "label_paths",
+    "open_levels",
+    "read_attributes",
+]
 
 _COLLECTION = "bioformats2raw.layout"
 _VERSIONED = ("plate", "well", "image-label")
@@ -43,7 +50,11 @@ def read_attributes(catalog: Catalog, path: str = "") -> OmeAttributes | None:
 
     Raises ``FormatError`` for a version that is not 0.1 to 0.5.
     """
-    node = catalog.find(path)
+    return attributes_of(catalog, path, catalog.find(path))
+
+
+def attributes_of(catalog: Catalog, path: str, node: Node | None) -> OmeAttributes | None:
+    """The same of a node that was found already."""
     if node is None or not isinstance(node.metadata, GroupMetadata):
         return None
     is_v2 = node.metadata.zarr_format == 2
@@ -93,8 +104,8 @@ def open_levels(
     pyramid = Pyramid()
     names = tuple(axis.name for axis in image.axes)
     sources = []
-    for level, entry in enumerate(image.levels):
-        node = catalog.find(join_key(path, entry.path))
+    nodes = catalog.find_many([join_key(path, entry.path) for entry in image.levels])
+    for level, (entry, node) in enumerate(zip(image.levels, nodes, strict=True)):
         place = f"{image.where}: level {level} ({entry.path!r})"
         meta = _checked_array(node, place, image, names)
         assert node is not None
@@ -197,8 +208,10 @@ def from_json(
     well_typed = isinstance(uri, str) and isinstance(path, str)
     if not (well_typed and type(index) is int and type(level) is int):
         raise SerializationError(f"expected an OME-Zarr source, found {dict(document)!r:.80}")
-    catalog, below, _ = open_catalog(*resolve_store(uri, path, storage_options), consolidated=None)
-    attributes = read_attributes(catalog, below)
+    catalog, below, node = open_catalog(
+        *resolve_store(uri, path, storage_options), consolidated=None
+    )
+    attributes = attributes_of(catalog, below, node)
     if attributes is None:
         raise FormatError(f"{uri}/{path}: expected an OME-Zarr image, found no OME metadata")
     levels = open_levels(catalog, below, parse_image(attributes, index), index)

@@ -54,7 +54,7 @@ class Scratch:
         return grown[:nbytes]
 
     def address(self, slot: int, nbytes: int) -> int:
-        """Where ``take`` has ``nbytes`` bytes, at most ``KEPT_BYTES``, for code that is compiled."""
+        """Where ``take`` has ``nbytes`` bytes (at most ``KEPT_BYTES``), for compiled code."""
         if nbytes > KEPT_BYTES:
             raise ValueError(f"{nbytes} bytes are not kept; at most {KEPT_BYTES} are")
         if nbytes > len(self._slots[slot]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from lazytensor.config import option
 from lazytensor.errors import SourceError
@@ -21,6 +21,7 @@ from lazytensor.io.scratch import Scratch
 
 __all__ = [
     "Buffer",
+    "Loaded",
     "MemoryObject",
     "Store",
     "StoredObject",
@@ -79,6 +80,13 @@ def merge_ranges(
     return groups
 
 
+class Loaded(NamedTuple):
+    """A whole object, and a value that changes when it does (None: cannot tell)."""
+
+    data: Buffer
+    token: Hashable | None
+
+
 class StoredObject(ABC):
     """One object, opened: every read sees the same content. Use as a context manager.
 
@@ -89,6 +97,11 @@ class StoredObject(ABC):
 
     size: int
     token: Hashable | None
+
+    @property
+    def descriptor(self) -> int:
+        """Of the open file that holds the object and nothing else; -1 if there is none."""
+        return -1
 
     @property
     def state(self) -> Hashable | None:
@@ -147,8 +160,9 @@ class Store(ABC):
     ``identity``: equal for stores that hold the same objects. ``folder``: where each object is the
     file of this prefix and its key, that prefix; else None. ``remote``: whether every question is
     a round trip over a network. ``batch``: how many objects to ask for at once (1: asking for more
-    brings nothing). ``gap``, ``merge_limit``: byte ranges of one object that lie at most ``gap``
-    apart are read as one, up to ``merge_limit`` bytes.
+    brings nothing). ``together``: whether what is asked for at once is one round trip, so that what
+    may not be needed had better be asked for as well. ``gap``, ``merge_limit``: byte ranges of one
+    object that lie at most ``gap`` apart are read as one, up to ``merge_limit`` bytes.
     """
 
     name: str
@@ -157,6 +171,7 @@ class Store(ABC):
     folder: str | None = None
     remote: bool = False
     batch: ClassVar[int] = 1
+    together: bool = False
     gap: ClassVar[int] = 16 << 10
     merge_limit: ClassVar[int] = 1 << 20
 
@@ -179,6 +194,21 @@ class Store(ABC):
     def get_many(self, keys: Sequence[str]) -> list[Buffer | None]:
         """The whole objects, asked for together."""
         return [self.get(key) for key in keys]
+
+    def load_many(self, keys: Sequence[str]) -> list[Loaded | SourceError | None]:
+        """The whole objects and their tokens, asked for together; an error where asking failed.
+
+        A token is no younger than the object: what changes in between will be seen to have changed.
+        """
+        return [self._load(key) for key in keys]
+
+    def _load(self, key: str) -> Loaded | SourceError | None:
+        try:
+            token = self.token(key)
+            data = self.get(key)
+        except SourceError as error:
+            return error
+        return None if data is None else Loaded(data, token)
 
     @abstractmethod
     def open(self, key: str) -> StoredObject | None:
@@ -232,6 +262,10 @@ class Store(ABC):
     @abstractmethod
     def size(self, key: str) -> int | None:
         """Length in bytes, or None."""
+
+    def size_many(self, keys: Sequence[str]) -> list[int | None]:
+        """Lengths in bytes, or None, asked for together."""
+        return [self.size(key) for key in keys]
 
     def token(self, key: str) -> Hashable | None:
         """A value that changes when the object does; None if there is none or nobody can tell."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
+from lazytensor.errors import SourceError
 from lazytensor.io.scratch import Scratch
-from lazytensor.io.store import Buffer, Store, StoredObject
+from lazytensor.io.store import Buffer, Loaded, Store, StoredObject
 from lazytensor.io.store_memory import Identity
 from lazytensor.io.store_open import make_store
 
@@ -39,6 +40,7 @@ class CountingStore(Store):
         # takes the place of reads that are to be counted.
         self.identity = (self._inner.identity, Identity(object()))
         self.remote = self._inner.remote
+        self.together = self._inner.together
         # Batching and merging are the wrapped store's, so that the log shows what would happen.
         self.batch = self._inner.batch  # type: ignore[misc]
         self.gap = self._inner.gap  # type: ignore[misc]
@@ -89,6 +91,15 @@ class CountingStore(Store):
             self.record("get", key, 0, None if data is None else len(data))
         return found
 
+    def load_many(self, keys: Sequence[str]) -> list[Loaded | SourceError | None]:
+        """The whole objects, counted one by one, and so are the tokens."""
+        self._lookups.extend(keys)
+        found = self._inner.load_many(keys)
+        for key, loaded in zip(keys, found, strict=True):
+            size = len(loaded.data) if isinstance(loaded, Loaded) else None
+            self.record("get", key, 0, size)
+        return found
+
     def open(self, key: str) -> StoredObject | None:
         """A handle whose reads are counted, or None."""
         self._lookups.append(key)
@@ -135,6 +146,11 @@ class CountingStore(Store):
         """Length in bytes, or None."""
         self._lookups.append(key)
         return self._inner.size(key)
+
+    def size_many(self, keys: Sequence[str]) -> list[int | None]:
+        """Lengths in bytes, or None."""
+        self._lookups.extend(keys)
+        return self._inner.size_many(keys)
 
     def token(self, key: str) -> Hashable | None:
         """A value that changes when the object does."""

@@ -58,6 +58,11 @@ class _LocalObject(StoredObject):
         self.token = self._state if settled else None
 
     @property
+    def descriptor(self) -> int:
+        """Of the open file."""
+        return self._fd
+
+    @property
     def state(self) -> Hashable:
         """Inode, modification time in ns and size."""
         return self._state

@@ -25,6 +25,10 @@ from lazytensor.io.store_zip import ZipStore
 __all__ = ["http_session", "is_zarr_node", "make_store", "resolve_store"]
 
 _LOCAL_SCHEMES = ("file", "local")
+# Files of a store that people name in place of the folder that they are in.
+_DOCUMENTS = frozenset(
+    ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", "attributes.json")
+)
 _ZIP_MAGIC = b"PK"
 _DRIVE = re.compile(r"/[A-Za-z]:(?=[/\\]|$)")
 # Which extra of this distribution brings the file system of a URL scheme.
@@ -150,7 +154,11 @@ def _local(path: str) -> Store:
         raise SourceNotFoundError(f"there is nothing at {path!r} (from {os.getcwd()!r})")
     if path.endswith(".zip") or _starts_with_zip_magic(path):
         return ZipStore(path)
-    raise FormatError(f"{path!r} is a file; expected a folder or a zip file that holds a store")
+    folder, name = os.path.split(os.path.abspath(path))
+    hint = f", such as {folder!r}" if name in _DOCUMENTS else ""
+    raise FormatError(
+        f"{path!r} is a file; expected a folder or a zip file that holds a store{hint}"
+    )
 
 
 def _starts_with_zip_magic(path: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from lazytensor.config import option
 from lazytensor.errors import SourceChangedError, SourceError
 from lazytensor.io.scratch import Scratch
-from lazytensor.io.store import Buffer, StoredObject, check_key, merge_ranges
+from lazytensor.io.store import Buffer, Loaded, StoredObject, check_key, merge_ranges
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_portal import gate_of, run_on, together
 from lazytensor.io.store_retry import Patience, status_of
@@ -47,6 +47,8 @@ _NO_LISTING = (401, 403, 405, 406)
 
 class RemoteStore(FsspecStore):
     """The objects below one path of an asynchronous fsspec file system; arguments as there."""
+
+    together = True
 
     def _take(self, fs: Any) -> None:
         self._transport: Transport = transport(fs)
@@ -112,8 +114,25 @@ class RemoteStore(FsspecStore):
     def get_many(self, keys: Sequence[str]) -> list[Buffer | None]:
         """The whole objects, asked for together."""
         limit = option("io_concurrency")
+        for key in keys:  # before the first request goes out
+            check_key(key)
         answers = self._run(lambda: together([self._fetch(key, None, None, limit) for key in keys]))
         return [None if answer is None else answer.data for answer in answers]
+
+    def load_many(self, keys: Sequence[str]) -> list[Loaded | SourceError | None]:
+        """The whole objects and their tokens, each asked for once where answers tell both."""
+        limit = option("io_concurrency")
+        return self._run(lambda: together([self._loaded(key, limit) for key in keys]))
+
+    async def _loaded(self, key: str, limit: int) -> Loaded | SourceError | None:
+        try:
+            seen = None if self._transport.pins else await self._look(key, _FIRST_BYTE, limit)
+            answer = await self._fetch(key, None, None, limit)
+        except SourceError as error:
+            return error
+        if answer is None or answer.data is None:
+            return None
+        return Loaded(answer.data, answer.token if seen is None else seen.token)
 
     def open(self, key: str) -> StoredObject | None:
         """A handle that asks for ranges, or None."""
@@ -207,7 +226,7 @@ class RemoteStore(FsspecStore):
         self, opened: _RemoteObject, ranges: Sequence[tuple[int, int]], most: int, limit: int
     ) -> bool:
         """Have ranges of one object at hand; False if it is another one by now."""
-        absent = [span for span in ranges if opened.kept(*span) is None]
+        absent = [span for span in ranges if not opened.holds(*span)]
         groups = [(lo, hi) for lo, hi, _ in merge_ranges(absent, self.gap, most)]
         if groups and not self._transport.ranges:
             groups = [(0, opened.size)]
@@ -270,18 +289,21 @@ class RemoteStore(FsspecStore):
                 raise
             return []
 
-    def _status(self, key: str) -> Answer | None:
+    def _status(self, keys: Sequence[str]) -> list[Answer | None]:
         limit = option("io_concurrency")
-        return self._run(lambda: self._look(key, _FIRST_BYTE, limit))
+        return self._run(lambda: together([self._look(key, _FIRST_BYTE, limit) for key in keys]))
 
     def size(self, key: str) -> int | None:
         """Length in bytes, or None."""
-        answer = self._status(key)
-        return None if answer is None else answer.size
+        return self.size_many([key])[0]
+
+    def size_many(self, keys: Sequence[str]) -> list[int | None]:
+        """Lengths in bytes, or None, asked for together."""
+        return [None if answer is None else answer.size for answer in self._status(keys)]
 
     def token(self, key: str) -> Hashable | None:
         """ETag or modification time, and size; None where the server tells neither."""
-        answer = self._status(key)
+        answer = self._status([key])[0]
         return None if answer is None else answer.token
 
 
@@ -332,15 +354,31 @@ class _RemoteObject(StoredObject):
             self._spans[first:at] = [span]
 
     def kept(self, start: int, end: int) -> memoryview | None:
-        """A range that is at hand, or None."""
-        if start == end:
-            return memoryview(b"")
-        at = bisect_right(self._starts, start) - 1
-        if at < 0:
-            return None
-        lo = start - self._starts[at]
-        found = self._spans[at][lo : lo + end - start]
-        return found if len(found) == end - start else None
+        """A range that is at hand, or None; one that lies in several spans is put together."""
+        parts = self._parts(start, end)
+        if parts is None or len(parts) == 1:
+            return None if parts is None else parts[0]
+        return memoryview(b"".join(parts))
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether a range is at hand."""
+        return self._parts(start, end) is not None
+
+    def _parts(self, start: int, end: int) -> list[memoryview] | None:
+        """The pieces that make up a range, or None; spans begin and end in the same order."""
+        parts: list[memoryview] = []
+        at = max(0, bisect_right(self._starts, start) - 1)
+        while start < end:
+            if at == len(self._starts) or self._starts[at] > start:
+                return None
+            lo = start - self._starts[at]
+            part = self._spans[at][lo : lo + end - start]
+            if not part:
+                return None
+            parts.append(part)
+            start += len(part)
+            at += 1
+        return parts
 
     def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
         """Exactly ``nbytes`` bytes from ``start``."""
@@ -366,7 +404,7 @@ class _RemoteObject(StoredObject):
 
     def _window(self, ranges: Sequence[tuple[int, int]]) -> list[Buffer]:
         before = self._starts.copy(), self._spans.copy()
-        wanted = [span for span in ranges if self.kept(*span) is None]
+        wanted = [span for span in ranges if not self.holds(*span)]
         if wanted and not self._store.prefetch([(self, wanted)])[0]:
             raise SourceChangedError(
                 f"{self._store.name}, key {self.key!r}: changed while it was read"

@@ -144,6 +144,8 @@ class ZipStore(Store):
         self.identity = ("zip", self._archive.identity, key, root)
         self._starts: dict[str, int] = {}
         self._read_directory()
+        if root:
+            self.name = f"{self.name}/{root}"
 
     def _read_directory(self) -> None:
         whole = self._archive.open_many([self._key], (-_DIRECTORY_GUESS, 0))[0]

@@ -82,7 +82,9 @@ def _parse_term(part: Any) -> tuple[Term, ...]:
 
 def _as_array(part: Any) -> NDArray[Any]:
     if isinstance(part, (str, bytes, float, complex, np.generic)):
-        raise OutOfBoundsError(f"only {_KINDS} are valid indices, got {part!r}")
+        way = "; x.field(name) takes a field, x.sel(dim=label) a label"
+        hint = way if isinstance(part, str) else ""
+        raise OutOfBoundsError(f"only {_KINDS} are valid indices, got {part!r}{hint}")
     try:
         return np.asarray(part)
     except ValueError as error:

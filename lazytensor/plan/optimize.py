@@ -115,7 +115,8 @@ def _window(root: Node, flags: QueryOptFlags) -> Node | None:
         below = root.x
         if root.transform.has_arrays or below.transform.has_arrays:
             return None
-        if not flags.simplify_expression:
+        # One of the same shape may be an identity, which is dropped instead.
+        if not flags.simplify_expression or root.shape == below.shape:
             return None
         root = cast("View", compose_views(root, below))
     settled = type(root.x) is Scan and 0 not in root.shape and root.shape != root.x.shape

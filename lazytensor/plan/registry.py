@@ -18,8 +18,11 @@ from lazytensor.plan.source import Source
 
 __all__ = ["Opener", "formats", "open_source", "register", "resolve", "scalar_type"]
 
+# All of ours, since a plan may come to a process that has made none of these sources itself.
 _openers: dict[str, str] = {
+    "npy": "lazytensor.io.npy:from_json",
     "ome-zarr": "lazytensor.io.ome_zarr:from_json",
+    "progression": "lazytensor.io.progression:from_json",
     "zarr": "lazytensor.io.zarr:from_json",
 }
 

@@ -17,7 +17,10 @@ import numpy as np
 if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
-__all__ = ["Box", "MadeSource", "Source", "Storage", "StridedSource", "UnitSize", "window"]
+__all__ = [
+    "Box", "MadeSource", "Reading", "SharedSource", "Source", "Storage", "StridedSource",
+    "UnitSize", "window",
+]  # fmt: skip
 
 Box = tuple[tuple[int, int], ...]
 """Half-open interval ``(lo, hi)`` per dimension, in the coordinates of the source's domain."""
@@ -118,6 +121,33 @@ class StridedSource(Source, Protocol):
         so that ``out`` has ``(hi - lo - 1) // step + 1`` elements per dim. All else as in
         ``read_into``.
         """
+        ...
+
+
+class Reading(Protocol):
+    """A box that several threads are reading together."""
+
+    def work(self) -> None:
+        """Read parts of the box until none is left. For any number of threads at once."""
+        ...
+
+    def end(self) -> None:
+        """Finish, once no thread works on it any more. Errors as ``read_into``."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds, finished or not."""
+        ...
+
+
+class SharedSource(StridedSource, Protocol):
+    """A source whose boxes several threads may read together.
+
+    Engines ask whether the method is there.
+    """
+
+    def shared_read(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> Reading | None:
+        """Begin a ``read_strided``; None where threads are of no use, or cannot share it."""
         ...
 
 

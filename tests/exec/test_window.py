@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from lazytensor.exec.local import prepare
 from lazytensor.exec.lower import Compiled
 from lazytensor.exec.physical import Program
 from lazytensor.exec.pool import Cancelled, CancelToken, run_tasks
-from lazytensor.exec.window import window_program
+from lazytensor.exec.window import window_of
 from lazytensor.plan.node import Node
 from lazytensor.plan.optimize import _fixpoint, _window, optimize
 from lazytensor.plan.source import Box
@@ -110,8 +112,14 @@ def target(nbytes: int) -> Iterator[None]:
 @contextmanager
 def the_long_way() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "window_program", lambda node, limit: None)
+        patch.setattr(local, "window_of", lambda node, limit: None)
         yield
+
+
+def window_program(node: Node, limit: int) -> Program | None:
+    """The program of a plan that is one block however it is run."""
+    found = window_of(node, limit)
+    return found.program if found is not None and found.whole else None
 
 
 def planned(node: Node) -> Program:
@@ -407,3 +415,129 @@ class TestPlanning:
         with lt.Config(kernels="numpy"):
             assert engine.kernels == "numpy"
         assert engine.kernels == "auto"
+
+
+class _Rows:
+    """Rows of an array, handed out to whoever asks next."""
+
+    def __init__(self, source: SharedArray, box: Box, steps: tuple[int, ...], out: np.ndarray):
+        part = tuple(slice(a, b, step) for (a, b), step in zip(box, steps, strict=True))
+        self.source, self.values, self.out = source, source.values[part], out
+        self.rows = iter(range(len(out)))
+        self.lock = threading.Lock()
+
+    def work(self) -> None:
+        self.source.workers.add(threading.get_ident())
+        self.source.gate.wait(5)
+        while True:
+            with self.lock:
+                row = next(self.rows, None)
+            if row is None:
+                return
+            if row == self.source.broken:
+                raise ValueError(f"row {row}")
+            self.out[row] = self.values[row]
+
+    def end(self) -> None:
+        self.source.ends += 1
+
+    def close(self) -> None:
+        self.source.closes += 1
+
+
+class SharedArray(ChunkedArray):
+    """A source that threads read together; each must bring another one along."""
+
+    def __init__(self, values: np.ndarray, threads: int) -> None:
+        super().__init__(values, (8, values.shape[1]))
+        self.values = values
+        self.workers: set[int] = set()
+        self.gate = threading.Barrier(threads)
+        self.ends = self.closes = 0
+        self.broken = -1
+
+    def read_strided(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> None:
+        raise AssertionError("to be read together")
+
+    def shared_read(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> _Rows:
+        return _Rows(self, box, steps, out)
+
+
+class TestReadingTogether:
+    VALUES = np.arange(512 * 400, dtype=np.int64).reshape(512, 400)
+
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_all_threads_work_on_one_task(self, threads: int) -> None:
+        source = SharedArray(self.VALUES, threads)
+        x = lt.scan_source(source)
+        told: list[tuple[int, int]] = []
+        before = lt.metrics()["tasks"]
+        engine = lt.LocalEngine(threads=threads)
+        got = x.collect(engine=engine, progress=lambda *now: told.append(now))
+        np.testing.assert_array_equal(got, self.VALUES)
+        assert len(source.workers) == threads
+        assert (source.ends, source.closes, told) == (1, 1, [(1, 1)])
+        assert lt.metrics()["tasks"] == before + 1
+
+    def test_any_view_of_it(self) -> None:
+        for key in np.s_[::-1, 3:], np.s_[1::2, ::-3], np.s_[:, :, None], np.s_[9:, 4]:
+            x = lt.scan_source(SharedArray(self.VALUES, 2))[key]
+            small = x.nbytes <= 256 << 10
+            if not small:
+                got = x.collect(engine=lt.LocalEngine(threads=2))
+                np.testing.assert_array_equal(got, self.VALUES[key])
+
+    def test_an_error_closes_and_does_not_end_it(self) -> None:
+        source = SharedArray(self.VALUES, 2)
+        source.broken = 100
+        with pytest.raises(ValueError, match="row 100"):
+            lt.scan_source(source).collect(engine=lt.LocalEngine(threads=2))
+        assert (source.ends, source.closes) == (0, 1)
+
+    def test_cancelled_before_it_begins(self) -> None:
+        token = CancelToken()
+        token.cancel()
+        source = SharedArray(self.VALUES, 1)
+        out = np.zeros_like(self.VALUES)
+        with pytest.raises(Cancelled):
+            local.LocalEngine(threads=1).run([lt.scan_source(source)._node], [out], cancel=token)
+        assert (source.ends, source.closes, out.any()) == (0, 1, False)
+
+
+@pytest.mark.parametrize("shards", [None, (64, 64, 128)])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_zarr_files_read_together(tmp_path: Path, shards: Any, *, compressed: bool) -> None:
+    """Boxes of all sizes, with missing chunks, by any number of threads."""
+    native = pytest.importorskip("lazytensor.native")
+    assert native.wait("chunks", timeout=100) is not None
+    zarr = pytest.importorskip("zarr")
+    values = np.arange(150 * 130 * 140, dtype=np.uint32).reshape(150, 130, 140)
+    values[:64, :64] = 0  # chunks that are not stored
+    options = {} if compressed else {"compressors": None}
+    array = zarr.create_array(
+        str(tmp_path / "a"), shape=values.shape, dtype="u4", chunks=(32, 16, 32), shards=shards,
+        fill_value=0, **options,
+    )  # fmt: skip
+    array[...] = values
+    x = lt.scan_zarr(tmp_path / "a")
+    assert x._node.source.shared_read(((0, 150), (0, 130), (0, 140)), (1, 1, 1), values) is not None
+    rng = np.random.default_rng(3)
+    for _ in range(25):
+        lo = [int(rng.integers(0, n // 2)) for n in values.shape]
+        hi = [int(rng.integers(n // 2 + 1, n + 1)) for n in values.shape]
+        step = [int(rng.choice([1, 1, 1, 2, -1, -3])) for _ in lo]
+        key = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+        turned = tuple(slice(None, None, s) for s in step)
+        view = lt.permute_dims(x[key][turned], (2, 0, 1))
+        before = lt.metrics()
+        got = view.collect(engine=lt.LocalEngine(threads=int(rng.integers(1, 5))))
+        after = lt.metrics()
+        np.testing.assert_array_equal(got, values[key][turned].transpose(2, 0, 1))
+        with the_long_way(), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAZYTENSOR_NATIVE", "0")
+            np.testing.assert_array_equal(view.collect(), got)
+        plain = lt.metrics()
+        if shards is None:
+            for name in ("units_read", "chunks_missing"):
+                first, middle, last = (counts.get(name, 0) for counts in (before, after, plain))
+                assert middle - first == last - middle

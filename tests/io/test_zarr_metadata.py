@@ -305,7 +305,7 @@ def test_groups_and_absent_paths_say_what_to_do() -> None:
             "g__zarr.json": group_v3(),
         }
     )
-    with pytest.raises(FormatError, match=r"arrays in it: a\).*path=.*open_zarr"):
+    with pytest.raises(FormatError, match=r"arrays in it: a; groups: g\).*path=.*open_zarr"):
         scan(data)
     with pytest.raises(SourceNotFoundError, match="no zarr array or group at memory/nothing"):
         scan(data, "nothing")

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lazytensor as lt
 from lazytensor.errors import SerializationError
 from lazytensor.exec.interpret import interpret
 from lazytensor.plan import registry
@@ -344,6 +345,22 @@ def test_content_keys_are_the_same_in_every_process() -> None:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == content_key(Cast(array_node(np.arange(12)), np.dtype("f4")))
+
+
+def test_a_fresh_process_reopens_every_source_of_ours(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6))
+    documents = [lt.scan_npy(tmp_path / "x.npy").serialize(), lt.arange(10**6).serialize()]
+    program = (
+        "import json, sys; import lazytensor as lt; "
+        "plans = map(lt.LazyTensor.deserialize, json.loads(sys.stdin.read())); "
+        "print([int(x[5].collect()) for x in plans])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[2],
+        input=json.dumps(documents), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[5, 5]"
 
 
 def test_a_driver_is_named_by_module_and_function() -> None:

@@ -26,16 +26,19 @@ from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
 from lazytensor.io.codec.filters import ShuffleCodec
 from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.codec.zstd import ZstdCodec
-from lazytensor.io.scratch import ENCODED, STAGE_A, STAGE_B, STAGE_ROW, Scratch
+from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, STAGE_B, STAGE_ROW, Scratch
 from lazytensor.io.store import Buffer
 from lazytensor.native import Kernel, file_functions
 from lazytensor.native.kernels import chunk_block as block
 from lazytensor.native.symbols import symbol
 
-__all__ = ["NOT_THERE", "Cells", "Ranges", "Recipe", "address_of", "recipe_of"]
+__all__ = [
+    "NOT_THERE", "Cells", "Ranges", "Recipe", "Units", "address_of", "recipe_of",
+    "units_in_files", "units_in_memory", "units_in_ranges",
+]  # fmt: skip
 
 Piece = tuple[int, slice, slice]
-NOT_THERE = block.NOT_THERE
+NOT_THERE, LEFT_ALONE = block.NOT_THERE, block.LEFT_ALONE
 
 _KINDS: dict[type[ByteCodec], int] = {
     BloscCodec: block.BLOSC,
@@ -86,6 +89,11 @@ class Recipe:
             strides[axis] = step
             step *= extent
         self.strides = tuple(strides)
+
+    @property
+    def is_blosc(self) -> bool:
+        """Whether the chunks are blosc containers."""
+        return self.kind == block.BLOSC
 
 
 def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
@@ -154,14 +162,14 @@ _per_thread = _PerThread()
 
 
 class Cells:
-    """The chunks of one box and their places in ``out``, ready to be decoded in any portions.
+    """The chunks of one box and their places in ``out``, to be decoded in any portions and threads.
 
     ``pieces``: per dimension the part of each chunk and its place (``(_, where, spot)``; ``where``
     may have a step, the same in all). The chunks are numbered in C order. ``fill``: value of chunks
     that are not stored.
     """
 
-    __slots__ = ("_address", "_kept", "_run", "_words", "direct", "recipe")
+    __slots__ = ("_kept", "_run", "_words", "direct", "recipe")
 
     def __init__(
         self,
@@ -197,7 +205,6 @@ class Cells:
         self._run = run
         self._kept = table, out, fill
         self._words = np.zeros(block.HEADER_WORDS, np.int64)
-        self._address = _address(self._words)
         files = file_functions()
         if files is not None:
             self._words[block.OPEN : block.OPEN_FLAGS + 1] = (*files, _OPEN_FLAGS)
@@ -208,101 +215,105 @@ class Cells:
             recipe.shuffled, recipe.swapped, recipe.as_bool, self.direct,
         )  # fmt: skip
 
-    def decode(
-        self, numbers: np.ndarray, addresses: np.ndarray, sizes: np.ndarray, scratch: Scratch
-    ) -> list[int]:
-        """Decode the chunks with these numbers; positions of those that were left alone.
+    def decode(self, units: Units, scratch: Scratch) -> bool:
+        """Put units in their places; whether all that were done here went well.
 
-        ``numbers``, ``addresses``, ``sizes``: int64, C-contiguous, of one length; the bytes that
-        the addresses name must stay where they are meanwhile. A negative size stands for the fill
-        value. For one thread at a time.
+        Several threads may do this with the same units, each with a scratch of its own: each takes
+        parts until none is left. ``units.status`` tells what became of each.
         """
-        status = self._run_units(numbers, addresses, sizes, scratch, ())
-        return [] if status is None else np.flatnonzero(status).tolist()
-
-    def decode_files(
-        self, first: int, paths: Sequence[str], scratch: Scratch
-    ) -> tuple[int, int, list[tuple[int, int]]]:
-        """Read and decode chunks that are files, from number ``first`` on.
-
-        Returns how many files were read, how many bytes of them, and position and status
-        (``LEFT_ALONE``, or ``NOT_THERE``: that is the fill value) of those that were not. Needs
-        ``native.file_functions()``.
-        """
-        names = [os.fsencode(path) + b"\0" for path in paths]
-        text = b"".join(names)
-        ends = np.cumsum([len(name) for name in names])
-        addresses = ends - len(names[0]) + address_of(text)
-        addresses[1:] = ends[:-1] + address_of(text)
-        count = len(paths)
-        sizes, read = np.zeros((2, count), np.int64)
-        room = self.recipe.nbytes + self.recipe.nbytes // 8 + 4096
-        more = (
-            (block.ORIGIN, block.IN_FILES),
-            (block.READ, _address(read)),
-            (block.ENCODED, scratch.address(ENCODED, room)),
-            (block.ENCODED_NBYTES, room),
-        )
-        numbers = np.arange(first, first + count)
-        status = self._run_units(numbers, addresses, sizes, scratch, more)
-        if status is None:
-            return count, int(read.sum()), []
-        odd = np.flatnonzero(status).tolist()
-        left = [(at, int(status[at])) for at in odd]
-        return count - len(odd), int(read[status == block.DONE].sum()), left
-
-    def decode_ranges(
-        self,
-        numbers: np.ndarray,
-        ranges: Ranges,
-        scratch: Scratch,
-    ) -> list[int]:
-        """Read and decode chunks that are ranges of open files; positions of those left alone."""
-        more = (
-            (block.ORIGIN, block.IN_RANGES),
-            (block.FILES, _address(ranges.files)),
-            (block.LOS, _address(ranges.los)),
-            (block.HIS, _address(ranges.his)),
-            (block.ENCODED, scratch.address(ENCODED, ranges.longest)),
-            (block.ENCODED_NBYTES, ranges.longest),
-        )
-        status = self._run_units(numbers, ranges.offsets, ranges.sizes, scratch, more)
-        return [] if status is None else np.flatnonzero(status).tolist()
-
-    def _run_units(
-        self,
-        numbers: np.ndarray,
-        addresses: np.ndarray,
-        sizes: np.ndarray,
-        scratch: Scratch,
-        more: Sequence[tuple[int, int]],
-    ) -> np.ndarray | None:
-        """What became of each unit; None if all were done."""
-        recipe, words, mine = self.recipe, self._words, _per_thread
-        status = np.zeros(len(numbers), np.int64)
-        words[: block.RANK] = (
-            len(numbers), _address(numbers), _address(addresses), _address(sizes), _address(status),
-        )  # fmt: skip
+        recipe, mine = self.recipe, _per_thread
+        words = self._words.copy()
         words[block.WORK] = mine.address
         words[block.STAGE_A] = scratch.address(STAGE_A, recipe.nbytes)
         words[block.ROW] = scratch.address(STAGE_ROW, _ROW)
         words[block.ROW_NBYTES] = _ROW
-        words[block.ORIGIN] = block.IN_MEMORY
         if recipe.needs_context:
             words[block.CONTEXT] = mine.zstd()
         if recipe.shuffled or recipe.kind == block.BLOSC:
             words[block.STAGE_B] = scratch.address(STAGE_B, recipe.nbytes)
-        for word, value in more:
+        if units.longest:
+            words[block.ENCODED] = scratch.address(ENCODED, units.longest)
+            words[block.ENCODED_NBYTES] = units.longest
+        for word, value in units.words:
             words[word] = value
-        return status if self._run(self._address) else None
+        return self._run(_address(words)) == 0
+
+
+class Units:
+    """Chunks to be decoded, by number, and where their bytes are.
+
+    ``status``: int64, what became of each: 0 done, ``LEFT_ALONE``, or ``NOT_THERE`` (then its place
+    holds the fill value). ``read``: int64, bytes read of each, where they are files. ``longest``:
+    room for encoded bytes that decoding needs.
+    """
+
+    __slots__ = ("_kept", "longest", "numbers", "read", "sizes", "status", "words")
+
+    def __init__(
+        self,
+        origin: int,
+        numbers: np.ndarray,
+        addresses: np.ndarray,
+        sizes: np.ndarray,
+        bounds: np.ndarray,
+        longest: int,
+        keep: object = None,
+    ) -> None:
+        self.numbers = numbers
+        self.sizes = sizes
+        self.longest = longest
+        self.status, self.read = np.zeros((2, len(numbers)), np.int64)
+        upcoming = np.zeros(1, np.int64)
+        self._kept = addresses, upcoming, bounds, keep
+        self.words: list[tuple[int, int]] = [
+            (block.ORIGIN, origin),
+            (block.NUMBERS, _address(numbers)),
+            (block.ADDRESSES, _address(addresses)),
+            (block.SIZES, _address(sizes)),
+            (block.STATUS, _address(self.status)),
+            (block.READ, _address(self.read)),
+            (block.NEXT, _address(upcoming)),
+            (block.PARTS, len(bounds) - 1),
+            (block.BOUNDS, _address(bounds)),
+        ]
+
+    def odd(self) -> list[int]:
+        """Positions of the units that were not done."""
+        found: list[int] = np.flatnonzero(self.status).tolist()
+        return found
+
+
+def units_in_memory(numbers: np.ndarray, addresses: np.ndarray, sizes: np.ndarray) -> Units:
+    """Chunks whose bytes are at addresses, where they must stay meanwhile.
+
+    int64, C-contiguous, of one length. A negative size stands for the fill value.
+    """
+    bounds = np.array([0, len(numbers)])
+    return Units(block.IN_MEMORY, numbers, addresses, sizes, bounds, 0)
+
+
+def units_in_files(paths: Sequence[str], recipe: Recipe, row: int) -> Units:
+    """All chunks of a box, each a file, in C order; taken ``row`` at a time.
+
+    Needs ``native.file_functions()``.
+    """
+    names = [os.fsencode(path) + b"\0" for path in paths]
+    text = b"".join(names)
+    addresses = np.cumsum([address_of(text), *map(len, names[:-1])])
+    count = len(paths)
+    bounds = np.minimum(np.arange(0, count + row, row), count)
+    # Larger files than an encoder makes of such a chunk are left alone.
+    room = recipe.nbytes + recipe.nbytes // 8 + 4096
+    sizes = np.zeros(count, np.int64)
+    return Units(block.IN_FILES, np.arange(count), addresses, sizes, bounds, room, text)
 
 
 class Ranges(NamedTuple):
-    """Chunks in open files: int64 arrays of one length.
+    """Where chunks lie in open files: int64 arrays of one length.
 
-    ``files``: descriptors. ``offsets``, ``sizes``: where a chunk's bytes lie in its file; a size
-    of -1 stands for the fill value. ``los``, ``his``: the range that is read at once, in which
-    they lie; chunks of one range follow each other. ``longest``: bytes of the longest range.
+    ``files``: descriptors. ``offsets``, ``sizes``: of the chunk's bytes in its file; a size of -1
+    stands for the fill value. ``los``, ``his``: the range that is read at once, in which they lie.
+    ``bounds``: positions at which a new range begins, 0 and the end included.
     """
 
     files: np.ndarray
@@ -310,7 +321,26 @@ class Ranges(NamedTuple):
     sizes: np.ndarray
     los: np.ndarray
     his: np.ndarray
-    longest: int
+    bounds: np.ndarray
+
+
+def units_in_ranges(numbers: np.ndarray, ranges: Ranges) -> Units | None:
+    """Chunks in ranges of open files; None if a range is too long for the scratch.
+
+    Needs ``native.file_functions()``.
+    """
+    longest = int((ranges.his - ranges.los).max(initial=1))
+    if longest > KEPT_BYTES:
+        return None
+    units = Units(
+        block.IN_RANGES, numbers, ranges.offsets, ranges.sizes, ranges.bounds, longest, ranges
+    )
+    units.words += [
+        (block.FILES, _address(ranges.files)),
+        (block.LOS, _address(ranges.los)),
+        (block.HIS, _address(ranges.his)),
+    ]
+    return units
 
 
 def _address(array: np.ndarray) -> int:

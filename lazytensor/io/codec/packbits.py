@@ -12,6 +12,7 @@ import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec, mismatch
+from lazytensor.io.codec.small import SMALL_INTEGERS, SMALL_TYPES
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
@@ -21,9 +22,6 @@ PADDING_PLACES = ("none", "first_byte", "last_byte")
 
 # A multiple of eight elements fills whole bytes, whatever their width.
 _BLOCK = 1 << 14
-_ML_BITS = {"int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "float4_e2m1fn": 4}
-_ML_BITS |= {"float6_e2m3fn": 6, "float6_e3m2fn": 6}
-_SIGNED = ("int2", "int4")
 
 
 def bits_of(dtype: np.dtype) -> int | None:
@@ -34,8 +32,8 @@ def bits_of(dtype: np.dtype) -> int | None:
     """
     if dtype.kind == "b":
         return 1
-    if dtype.name in _ML_BITS:
-        return _ML_BITS[dtype.name]
+    if dtype.name in SMALL_TYPES:
+        return SMALL_TYPES[dtype.name]
     is_ml_float = dtype.name.startswith(("bfloat", "float8"))
     if dtype.kind not in "iufc" and not is_ml_float:
         return None
@@ -128,7 +126,7 @@ class PackBitsCodec(_PackedCodec):
         self._components = components
         self._width = 8 * dtype.itemsize // components
         self._bits_known = bits_of(dtype) or 0
-        self._signed = dtype.kind == "i" or dtype.name in _SIGNED
+        self._signed = dtype.kind == "i" or SMALL_INTEGERS.get(dtype.name, (0,))[0] < 0
         self._small = self.element_bits == self._bits_known and self._bits_known in (2, 4)
 
     def decode(

@@ -14,24 +14,14 @@ import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec
+from lazytensor.io.codec.small import value_mask
 from lazytensor.io.scratch import STAGE_A, STAGE_B, Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = ["MOST_CHUNK_BYTES", "SMALL_BITS", "ByteChain", "ChunkDecoder"]
+__all__ = ["MOST_CHUNK_BYTES", "ByteChain", "ChunkDecoder"]
 
 MOST_CHUNK_BYTES = 1 << 40
 """A chunk that claims to decode to more is refused before anything is allocated."""
-
-SMALL_BITS = {
-    "int2": 0b11,
-    "uint2": 0b11,
-    "int4": 0b1111,
-    "uint4": 0b1111,
-    "float4_e2m1fn": 0b1111,
-    "float6_e2m3fn": 0b111111,
-    "float6_e3m2fn": 0b111111,
-}
-"""Bits of a stored byte that belong to a value of less than a byte; the others may be anything."""
 
 _SLOTS = (STAGE_A, STAGE_B)
 _Size = tuple[int, bool]
@@ -145,7 +135,7 @@ class ChunkDecoder:
         self.to_array = tuple(int(a) for a in np.argsort(axes))
         self.identity = axes == tuple(range(len(shape)))
         self.is_bool = dtype == np.bool_
-        self.mask = SMALL_BITS.get(dtype.name) if dtype.kind == "V" else None
+        self.mask = value_mask(dtype.name) if dtype.kind == "V" else None
         nbytes = dtype.itemsize
         for extent in shape:
             nbytes *= extent

@@ -15,12 +15,11 @@ import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.filters import ElementwiseCodec
+from lazytensor.io.codec.small import SMALL_INTEGERS
 
 __all__ = ["OUT_OF_RANGE", "ROUNDINGS", "CastValueCodec", "ScaleOffsetCodec", "integer_range"]
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]
-
-_ML_INTEGERS = {"int2": (-2, 1), "uint2": (0, 3), "int4": (-8, 7), "uint4": (0, 15)}
 
 
 def integer_range(dtype: np.dtype) -> tuple[int, int] | None:
@@ -32,7 +31,7 @@ def integer_range(dtype: np.dtype) -> tuple[int, int] | None:
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
         return int(info.min), int(info.max)
-    return _ML_INTEGERS.get(dtype.name)
+    return SMALL_INTEGERS.get(dtype.name)
 
 
 def _check_range(least: int, most: int, dtype: np.dtype, name: str) -> None:

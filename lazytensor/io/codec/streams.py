@@ -27,6 +27,8 @@ MOST_DICTIONARY = 128 << 20
 
 _LZMA_MEMORY = MOST_DICTIONARY + (1 << 20)
 _LZMA_RAW = 3
+_STEP = 4096
+"""Bytes that a member after the first is fed at the beginning."""
 
 
 class StreamCodec(ByteCodec):
@@ -70,25 +72,37 @@ class StreamCodec(ByteCodec):
         return decoded
 
     def _expand(self, data: Buffer, most: int) -> bytes:
-        """All members; at most one byte more than ``most``."""
-        if not data:
+        """All members; at most one byte more than ``most``.
+
+        The first, nearly always the only one, is fed all there is. A decompressor hands back what
+        follows its member as a copy, so those after it are fed little by little: a million small
+        members would else copy the rest of the data a million times.
+        """
+        view, at, room = memoryview(data), 0, most + 1
+        if not view:
             raise ChunkDecodeError(f"{self.name}: no bytes stored")
         parts: list[bytes] = []
-        rest, room = data, most + 1
-        while rest and room:
+        step = len(view)
+        while at < len(view) and room:
             member = self._member()
-            part = self._run(member, rest, room)
-            parts.append(part)
-            room -= len(part)
+            while at < len(view) and room and not member.eof:
+                fed = view[at : at + step]
+                parts.append(self._run(member, fed, room))
+                room -= len(parts[-1])
+                at += len(fed)
+                step *= 2
             if not member.eof:
                 if not room:
                     break
                 raise ChunkDecodeError(
                     f"{self.name}: the stream ends after {most + 1 - room} of {most} bytes"
                 )
-            rest = member.unused_data.lstrip(b"\0") if self.padded else member.unused_data
-            if rest and not self.several:
-                raise ChunkDecodeError(f"{self.name}: {len(rest)} bytes follow the stream")
+            at -= len(member.unused_data)
+            if self.padded:
+                at = _past_zeros(view, at)
+            if at < len(view) and not self.several:
+                raise ChunkDecodeError(f"{self.name}: {len(view) - at} bytes follow the stream")
+            step = _STEP
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _run(self, member: Any, data: Buffer, room: int) -> bytes:
@@ -100,6 +114,17 @@ class StreamCodec(ByteCodec):
         except self._errors() as error:
             raise ChunkDecodeError(f"{self.name}: {error}") from error
         return part
+
+
+def _past_zeros(view: memoryview, at: int) -> int:
+    """The position of the first byte from ``at`` on that is not zero."""
+    while at < len(view):
+        piece = bytes(view[at : at + _STEP])
+        rest = piece.lstrip(b"\0")
+        at += len(piece) - len(rest)
+        if rest:
+            break
+    return at
 
 
 @cache

@@ -72,15 +72,16 @@ def scan(
 
 def _describe_group(catalog: Catalog) -> str:
     place = f"{catalog.store.name}/{catalog.root}".rstrip("/")
-    names = [
-        name for name, node in catalog.children("") if isinstance(node.metadata, ArrayMetadata)
-    ]
-    arrays = ", ".join(names[:_SHOWN]) or "none directly below"
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for name, node in catalog.children(""):
+        names[isinstance(node.metadata, ArrayMetadata)].append(name)
+    arrays, groups = (", ".join(names[kind][:_SHOWN]) for kind in (True, False))
+    below = f"arrays in it: {arrays or 'none'}" + (f"; groups: {groups}" if groups else "")
     root = catalog.find("")
     opener = "open_ome_zarr" if root is not None and is_ome(root) else "open_zarr"
     return (
-        f"{place} is a zarr group, not an array (arrays in it: {arrays}); name one of them with "
-        f"path=, or use {opener}"
+        f"{place} is a zarr group, not an array ({below}); name an array with path=, or use "
+        f"{opener}"
     )
 
 
@@ -96,18 +97,23 @@ def is_ome(node: Node) -> bool:
 
 
 def sniff(
-    store: Any, path: str = "", *, storage_options: Mapping[str, Any] | None = None
+    store: Any,
+    path: str = "",
+    *,
+    missing_status: Sequence[int] = (404,),
+    storage_options: Mapping[str, Any] | None = None,
 ) -> str | None:
     """What zarr node is at a path: ``"zarr-array"``, ``"zarr-group"``, ``"ome-zarr"`` or None.
 
     None also where there is something that is no store at all. Raises ``SourceNotFoundError`` when
-    there is nothing, ``FormatError`` for a node whose metadata breaks the rules.
+    there is nothing (in a remote store, which need not have folders: no metadata),
+    ``FormatError`` for a node whose metadata breaks the rules.
 
     >>> sniff({"zarr.json": b'{"zarr_format": 3, "node_type": "group"}'})
     'zarr-group'
     """
     try:
-        opened, inner = resolve_store(store, path, storage_options)
+        opened, inner = resolve_store(store, path, storage_options, missing_status=missing_status)
     except SourceNotFoundError:
         raise
     except (FormatError, TypeError):
@@ -115,6 +121,8 @@ def sniff(
     try:
         node = open_node(opened, inner)
     except SourceNotFoundError:
+        if opened.remote:
+            raise
         return None
     if isinstance(node.metadata, ArrayMetadata):
         return "zarr-array"

@@ -20,12 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from lazytensor.errors import DTypeError, FormatError
-from lazytensor.io.codec.pipeline import SMALL_BITS
+from lazytensor.io.codec.small import SMALL_INTEGERS, SMALL_TYPES
 from lazytensor.io.zarr.document import Fields, describe, extension
 
 __all__ = [
     "ML_FLOATS",
-    "ML_INTEGERS",
     "native_dtype",
     "parse_dtype_v2",
     "parse_dtype_v3",
@@ -64,7 +63,6 @@ ML_FLOATS = frozenset(
         "float8_e8m0fnu",
     )
 )
-ML_INTEGERS = {"int2": (-2, 1), "uint2": (0, 3), "int4": (-8, 7), "uint4": (0, 15)}
 
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 _SPELLINGS = {unit: unit for unit in _UNITS} | {"μs": "us", "µs": "us"}
@@ -113,7 +111,7 @@ def parse_dtype_v3(value: Any, where: str, *, depth: int = 0) -> np.dtype:
     name, settings, _ = extension(value, where)
     if name in _NUMPY_NAMES:
         return np.dtype(_NUMPY_NAMES[name])
-    if name in ML_FLOATS or name in ML_INTEGERS:
+    if name in ML_FLOATS or name in SMALL_INTEGERS:
         return _ml_dtype(name, where)
     if name in _CONFIGURED:
         return _CONFIGURED[name](settings)
@@ -200,7 +198,7 @@ def _struct(fields: list[tuple[Any, ...]], where: str) -> np.dtype:
             raise FormatError(f"{where}: expected the name of a field, found {describe(name)}")
         if dtype.kind == "T":
             raise FormatError(f"{where}: field {name!r} has no fixed size, as fields must have")
-        if dtype.name in SMALL_BITS:
+        if dtype.name in SMALL_TYPES:
             raise DTypeError(
                 f"{where}: field {name!r}: {dtype.name} in a structure is not supported"
             )
@@ -229,7 +227,7 @@ def parse_dtype_v2(
         return _struct_v2(value, where, depth)
     if not isinstance(value, str):
         raise FormatError(f"{where}: expected a dtype such as '<u2', found {describe(value)}")
-    if value in ML_FLOATS or value in ML_INTEGERS:
+    if value in ML_FLOATS or value in SMALL_INTEGERS:
         return _ml_dtype(value, where)
     if value in ("|O", "O"):
         return _object_v2(where, object_codec)
@@ -289,7 +287,7 @@ def stored_dtype(dtype: np.dtype, order: ByteOrder | None = None) -> np.dtype:
     """
     if dtype.kind == "T":
         return dtype
-    if dtype.kind == "V" and dtype.name in SMALL_BITS:
+    if dtype.kind == "V" and dtype.name in SMALL_TYPES:
         return np.dtype("u1")
     stored = _stored(dtype, order, inside=False)
     return dtype if stored == dtype else stored

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import FormatError
-from lazytensor.io.codec.pipeline import SMALL_BITS
+from lazytensor.io.codec.small import SMALL_INTEGERS, value_mask
 from lazytensor.io.zarr.document import describe
-from lazytensor.io.zarr.dtypes import ML_FLOATS, ML_INTEGERS, native_dtype, stored_dtype
+from lazytensor.io.zarr.dtypes import ML_FLOATS, native_dtype, stored_dtype
 
 __all__ = ["parse_fill_value"]
 
@@ -124,7 +124,7 @@ def _integer(value: Any, dtype: np.dtype, zarr_format: int) -> Any:
     if type(value) is not int:
         return None
     if dtype.kind == "V":
-        least, most = ML_INTEGERS[dtype.name]
+        least, most = SMALL_INTEGERS[dtype.name]
         return np.array(value).astype(dtype) if least <= value <= most else None
     return np.array(value, dtype)
 
@@ -164,7 +164,8 @@ def _bits(text: str, dtype: np.dtype) -> Any:
     if len(digits) != 2 * dtype.itemsize or not re.fullmatch("[0-9a-fA-F]+", digits):
         return None
     bits = int(digits, 16)
-    if dtype.kind == "V" and bits > SMALL_BITS.get(dtype.name, bits):
+    mask = value_mask(dtype.name) if dtype.kind == "V" else None
+    if mask is not None and bits > mask:
         return None
     return np.array(bits, f"u{dtype.itemsize}").view(dtype)
 
@@ -223,4 +224,4 @@ _KINDS: dict[str, Callable[[Any, np.dtype, int], Any]] = {
     "S": _bytes,
     "V": _bytes,
 }
-_ML_KINDS = dict.fromkeys(ML_INTEGERS, _integer) | dict.fromkeys(ML_FLOATS, _float)
+_ML_KINDS = dict.fromkeys(SMALL_INTEGERS, _integer) | dict.fromkeys(ML_FLOATS, _float)

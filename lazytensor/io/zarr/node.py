@@ -9,12 +9,13 @@ never existed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
-from lazytensor.io.store import Store, join_key
+from lazytensor.io.store import Loaded, Store, join_key
 from lazytensor.io.zarr.document import Fields, parse_json
 from lazytensor.io.zarr.metadata import (
     ArrayMetadata,
@@ -34,6 +35,13 @@ _MOST_IMPLICIT = 8
 _MOST_LOOKED_AT = 64
 _SHOWN = 10
 _N5 = "attributes.json"
+_NAMES = (_V3, _ARRAY_V2, _GROUP_V2, _ATTRS_V2, _N5)
+_NAMES_OF: dict[int | None, tuple[str, ...]] = {3: (_V3,), 2: _NAMES[:-1]}
+"""Where a node may be described; and where, if it is of the format of others around it."""
+_NODES_AT_ONCE = 64
+
+_Held = Mapping[str, Loaded | SourceError | None]
+"""What a store answered for some keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +66,43 @@ class Catalog:
         self.root = root
         self._documents: dict[str, Mapping[str, Any]] | None = None
         self._source: tuple[str, Hashable | None] = ("", None)
+        self._likely: tuple[str, ...] = _NAMES
         if consolidated is not False:
-            self.consolidate()
-        if consolidated and self._documents is None:
-            raise FormatError(
-                f"{store.name}/{root}: there is no consolidated metadata; open it with "
-                "consolidated=None"
-            )
+            self.consolidate(insist=bool(consolidated))
 
     @property
     def is_consolidated(self) -> bool:
         """Whether everything is known from one document."""
         return self._documents is not None
 
-    def consolidate(self) -> None:
-        """Use consolidated metadata if there is some, in the place where each format has it."""
-        node = self.find("")
-        group = None if node is None else node.metadata
-        if isinstance(group, ArrayMetadata):
-            return
-        if node is None or group is None or group.zarr_format == 2:
-            self.consolidate_v2()
-        elif group.consolidated is not None:
-            self._documents = _flattened(group.document, self._where(node.key))
-            self._documents[_V3] = group.document
-            self._source = node.key, node.token
+    def consolidate(self, *, insist: bool = False) -> Node | None:
+        """Use consolidated metadata if there is some, in the place where each format has it.
 
-    def consolidate_v2(self) -> None:
+        Returns the node at the root. ``insist``: ``FormatError`` if there is none.
+        """
+        held = self._ahead([""], (_CONSOLIDATED_V2,))
+        node = self._found("", held)
+        group = None if node is None else node.metadata
+        if not isinstance(group, ArrayMetadata):
+            if node is None or group is None or group.zarr_format == 2:
+                self.consolidate_v2(held)
+            elif group.consolidated is not None:
+                self._documents = _flattened(group.document, self._where(node.key))
+                self._documents[_V3] = group.document
+                self._source = node.key, node.token
+        if self._documents is not None:
+            return self.find("")
+        if insist:
+            raise FormatError(
+                f"{self.store.name}/{self.root}".rstrip("/") + ": there is no consolidated "
+                "metadata; open it with consolidated=None"
+            )
+        return node
+
+    def consolidate_v2(self, held: _Held | None = None) -> None:
         """Use consolidated metadata of v2, beside which writers may have left nothing else."""
         key = join_key(self.root, _CONSOLIDATED_V2)
-        document = self._load(key)
+        document = self._load(key, held or {})
         if document is None:
             return
         fields = Fields(document[0], self._where(key))
@@ -106,38 +121,78 @@ class Catalog:
         """Where a file is, for messages."""
         return f"{self.store.name}/{key}"
 
-    def _load(self, key: str) -> tuple[Mapping[str, Any], Hashable | None] | None:
+    def _load(self, key: str, held: _Held) -> tuple[Mapping[str, Any], Hashable | None] | None:
         """A document and its state, from the file itself."""
-        token = self.store.token(key)
-        data = self.store.get(key)
-        if data is None:
+        found = held[key] if key in held else self.store.load_many([key])[0]
+        if found is None:
             return None
-        return parse_json(data, f"{self.store.name}/{key}"), token
+        if isinstance(found, SourceError):
+            raise found
+        return parse_json(found.data, f"{self.store.name}/{key}"), found.token
 
-    def _document(self, path: str, name: str) -> tuple[Mapping[str, Any], Hashable | None] | None:
+    def _ahead(self, paths: Sequence[str], also: tuple[str, ...] = ()) -> _Held:
+        """What may describe the nodes at some paths, where asking for all of it is one round trip.
+
+        Errors are kept: that of a file which turns out not to be needed is none.
+        """
+        held: dict[str, Loaded | SourceError | None] = {}
+        if self._documents is not None or not self.store.together:
+            return held
+
+        def ask(paths: Sequence[str], names: Sequence[str]) -> None:
+            keys = [join_key(self.root, path, name) for path in paths for name in names]
+            held.update(zip(keys, self.store.load_many(keys), strict=True))
+
+        likely = (*self._likely, *also)
+        ask(paths, likely)
+        rest = [name for name in _NAMES if name not in likely]
+        absent = [
+            path
+            for path in paths
+            if all(held[join_key(self.root, path, name)] is None for name in likely)
+        ]
+        if rest and absent:
+            ask(absent, rest)
+        return held
+
+    def _document(
+        self, path: str, name: str, held: _Held
+    ) -> tuple[Mapping[str, Any], Hashable | None] | None:
         """The document called ``name`` at a path below the root, from wherever it is known."""
         if self._documents is None:
-            return self._load(join_key(self.root, path, name))
+            return self._load(join_key(self.root, path, name), held)
         document = self._documents.get(join_key(path, name))
         return None if document is None else (document, self._source[1])
 
     def find(self, path: str) -> Node | None:
         """The node at a path below the root, or None; ``FormatError`` for bad metadata."""
+        return self.find_many([path])[0]
+
+    def find_many(self, paths: Sequence[str]) -> list[Node | None]:
+        """The nodes at several paths, asked for together."""
+        inner = [join_key(path) for path in paths]
+        held = self._ahead(inner)
+        return [self._found(path, held) for path in inner]
+
+    def _found(self, path: str, held: _Held) -> Node | None:
         try:
-            return self._find(join_key(path))
+            node = self._find(path, held)
         except RecursionError as error:
             where = self._where(join_key(self.root, path))
             raise FormatError(f"{where}: the metadata is nested too deep") from error
+        if node is not None:
+            self._likely = _NAMES_OF.get(node.metadata.zarr_format, _NAMES)
+        return node
 
-    def _find(self, path: str) -> Node | None:
+    def _find(self, path: str, held: _Held) -> Node | None:
         full = join_key(self.root, path)
-        if (v3 := self._document(path, _V3)) is not None:
+        if (v3 := self._document(path, _V3, held)) is not None:
             return self._node(full, _V3, parse_v3(v3[0], self._named(path, _V3)), v3[1])
-        array = self._document(path, _ARRAY_V2)
-        group = None if array is not None else self._document(path, _GROUP_V2)
+        array = self._document(path, _ARRAY_V2, held)
+        group = None if array is not None else self._document(path, _GROUP_V2, held)
         if array is None and group is None:
-            return self._find_n5(path, full)
-        attributes = self._document(path, _ATTRS_V2)
+            return self._find_n5(path, full, held)
+        attributes = self._document(path, _ATTRS_V2, held)
         attrs = {} if attributes is None else attributes[0]
         if array is not None:
             metadata = parse_array_v2(array[0], attrs, self._named(path, _ARRAY_V2))
@@ -155,8 +210,8 @@ class Catalog:
             return self._where(join_key(self.root, path, name))
         return f"{self._where(self._source[0])}: {join_key(path, name)}"
 
-    def _find_n5(self, path: str, full: str) -> Node | None:
-        document = self._document(path, _N5)
+    def _find_n5(self, path: str, full: str, held: _Held) -> Node | None:
+        document = self._document(path, _N5, held)
         if document is None:
             return None
         return self._node(full, _N5, parse_n5(document[0], self._named(path, _N5)), document[1])
@@ -185,11 +240,13 @@ class Catalog:
 
         A folder without metadata that holds nodes is a group of its own (v2 writers leave them).
         """
-        for name in self.names(path):
-            inner = join_key(path, name)
-            node = self.find(inner) or self.implicit_group(inner)
-            if node is not None:
-                yield name, node
+        names = iter(self.names(path))
+        while batch := list(islice(names, _NODES_AT_ONCE)):
+            inner = [join_key(path, name) for name in batch]
+            for name, place, found in zip(batch, inner, self.find_many(inner), strict=True):
+                node = found or self.implicit_group(place)
+                if node is not None:
+                    yield name, node
 
     def implicit_group(self, path: str) -> Node | None:
         """A group for a path without metadata below which there are nodes, or None.
@@ -280,8 +337,11 @@ def open_catalog(
     all that tells of it. ``consolidated`` and errors: see ``Catalog`` and ``open_node``.
     """
     path = join_key(path)
-    catalog = Catalog(store, path, consolidated=consolidated)
-    node = catalog.find("")
+    catalog = Catalog(store, path)
+    if consolidated is False:
+        node = catalog.find("")
+    else:
+        node = catalog.consolidate(insist=bool(consolidated))
     if node is not None:
         return catalog, "", node
     around = _consolidated_around(store, path) if consolidated is None else None

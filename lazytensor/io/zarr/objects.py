@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from lazytensor.io.codec.compiled import Cells, address_of
+from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
 from lazytensor.io.scratch import Arena, Scratch
 from lazytensor.io.store import Buffer
 from lazytensor.plan.counters import count
@@ -54,7 +54,8 @@ def _decode(
     )
     numbers = np.arange(first, first + len(held))
     addresses, sizes = np.ascontiguousarray(table.T)
-    left = cells.decode(numbers, addresses, sizes, scratch)
+    units = units_in_memory(numbers, addresses, sizes)
+    left = [] if cells.decode(units, scratch) else units.odd()
     stored = sizes[sizes >= 0]
     done = len(stored) - len(left)
     count("bytes_read", int(stored.sum()))

@@ -14,7 +14,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
-from lazytensor.io.codec.compiled import Cells, address_of
+from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
 from lazytensor.io.codec.pipeline import ByteChain
 from lazytensor.io.codec.text import TextDecoder
 from lazytensor.io.scratch import Scratch
@@ -24,7 +24,7 @@ from lazytensor.io.zarr.shard_index import ABSENT, ShardIndex
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
-__all__ = ["ShardLayout"]
+__all__ = ["ShardLayout", "group_ranges"]
 
 
 def _merging(store: Store | None) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def _entries(index: np.ndarray, cells: Sequence[Sequence[Piece]]) -> np.ndarray:
     return found
 
 
-def _group(
+def group_ranges(
     starts: np.ndarray, ends: np.ndarray, gap: int, limit: int
 ) -> Iterator[tuple[slice, int, int]]:
     """Runs of ascending byte ranges at most ``gap`` apart and ``limit`` long: members, lo, hi.
@@ -51,7 +51,7 @@ def _group(
     As ``merge_ranges`` has it, for thousands of ranges.
 
     >>> starts, ends = np.array([0, 4, 90]), np.array([4, 12, 95])
-    >>> [(lo, hi) for _, lo, hi in _group(starts, ends, 10, 100)]
+    >>> [(lo, hi) for _, lo, hi in group_ranges(starts, ends, 10, 100)]
     [(0, 12), (90, 95)]
     """
     if not len(starts):
@@ -169,6 +169,25 @@ class ShardLayout:
         sound = (fits == sizes) & (starts <= whole.size - fits)
         return list(zip(starts[sound].tolist(), (starts + sizes)[sound].tolist(), strict=True))
 
+    def inner_cells(self, shards: Sequence[Sequence[Piece]]) -> list[list[Piece]]:
+        """The inner chunks of a box of shards, along each axis of the stored shards.
+
+        ``shards``: along the array's axes. Chunks are counted, and places given, in the whole box.
+        """
+        found: list[list[Piece]] = []
+        for axis, size, counts in zip(self.axes, self.inner.shape, self.index.counts, strict=True):
+            dim: list[Piece] = []
+            for shard, where, spot in shards[axis]:
+                for cell, part, place in pieces(where.start, where.stop, size, where.step or 1):
+                    moved = slice(spot.start + place.start, spot.start + place.stop)
+                    dim.append((shard * counts + cell, part, moved))
+            found.append(dim)
+        return found
+
+    def entries_of(self, index: np.ndarray, where: Where) -> np.ndarray:
+        """Offset and size of each inner chunk that a part touches, in C order: ``(n, 2)``."""
+        return _entries(index, self._cells(where))
+
     def _cells(self, where: Where) -> list[list[Piece]]:
         """The inner chunks that a part touches, along each axis of the stored shard."""
         return [
@@ -245,16 +264,15 @@ class ShardLayout:
         order = np.argsort(starts, kind="stable")
         numbers, starts, sizes = numbers[order], starts[order], sizes[order]
         gap, limit = _merging(store)
-        groups = list(_group(starts, starts + sizes, gap, limit))
+        groups = list(group_ranges(starts, starts + sizes, gap, limit))
         buffers = shard.read_many([(lo, hi) for _, lo, hi in groups], scratch)
         for (members, lo, hi), buffer in zip(groups, buffers, strict=True):
             count("bytes_read", hi - lo)
             # In the order of their places again: neighbours are put in place together.
             order = members.start + np.argsort(numbers[members])
             offsets = starts[order] - lo
-            left = compiled.decode(
-                numbers[order], offsets + address_of(buffer), sizes[order], scratch
-            )
+            units = units_in_memory(numbers[order], offsets + address_of(buffer), sizes[order])
+            left = [] if compiled.decode(units, scratch) else units.odd()
             done = len(order) - len(left)
             count("units_read", done)
             count("bytes_decoded", done * compiled.recipe.nbytes)
@@ -265,7 +283,7 @@ class ShardLayout:
         absent = np.flatnonzero(~stored)
         if absent.size:
             nowhere = np.zeros(absent.size, np.int64)
-            compiled.decode(absent, nowhere, nowhere - 1, scratch)
+            compiled.decode(units_in_memory(absent, nowhere, nowhere - 1), scratch)
         return True
 
     def _read_ranges(

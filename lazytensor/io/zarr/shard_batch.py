@@ -15,7 +15,15 @@ from lazytensor.io.store import Store, StoredObject
 from lazytensor.io.zarr.layout import Where
 from lazytensor.io.zarr.shard import ShardLayout
 
-__all__ = ["Fetched", "fetch_shards"]
+__all__ = ["Fetched", "Part", "fetch_shards", "open_shards"]
+
+
+class Part(NamedTuple):
+    """A part of a shard: the shard's key and layout, and which of its values."""
+
+    key: str
+    layout: ShardLayout
+    where: Where
 
 
 class Fetched(NamedTuple):
@@ -28,31 +36,52 @@ class Fetched(NamedTuple):
     absent: set[str]
 
 
-def fetch_shards(
-    store: Store, layout: ShardLayout, parts: Sequence[tuple[str, Where]], scratch: Scratch
-) -> Fetched:
-    """Fetch the parts of shards (key and part) together."""
-    keys = [key for key, _ in parts]
-    opened = dict(zip(keys, store.open_many(keys, layout.ahead, recall=True), strict=True))
-    ready = {key: whole for key, whole in opened.items() if whole is not None}
+def open_shards(store: Store, shards: Sequence[tuple[str, ShardLayout]]) -> Fetched:
+    """Open shards (key and layout) and fetch their indices together."""
+    keys = [key for key, _ in shards]
+    opened = store.open_many(keys, _ahead([layout for _, layout in shards]), recall=True)
+    ready = {key: whole for key, whole in zip(keys, opened, strict=True) if whole is not None}
     absent = set(keys) - ready.keys()
+    indices = {
+        key: span
+        for key, layout in shards
+        if key in ready and (span := layout.ahead_of(ready[key], (store.identity, key)))
+    }
+    _have(store, ready, indices)
+    return Fetched(ready, absent)
 
-    def name(key: str) -> tuple[object, str]:
-        return store.identity, key
 
-    def have(ranges: dict[str, list[tuple[int, int]]]) -> None:
-        same = store.prefetch([(ready[key], ranges[key]) for key in ranges])
-        for key, unchanged in zip(ranges, same, strict=True):
-            if not unchanged:
-                del ready[key]
+def fetch_shards(store: Store, parts: Sequence[Part], scratch: Scratch) -> Fetched:
+    """Fetch parts of shards together."""
+    found = open_shards(store, [(part.key, part.layout) for part in parts])
+    ready = found.ready
 
-    def wanted(key: str, where: Where) -> list[tuple[int, int]]:
+    def wanted(part: Part) -> list[tuple[int, int]]:
+        name = (store.identity, part.key)
         try:
-            return layout.ranges_of(ready[key], name(key), where, scratch)
+            return part.layout.ranges_of(ready[part.key], name, part.where, scratch)
         except FormatError:
             # A damaged index: reading this shard will say so, with the name of the array.
             return []
 
-    have({key: span for key in ready if (span := layout.ahead_of(ready[key], name(key)))})
-    have({key: wanted(key, where) for key, where in parts if key in ready})
-    return Fetched(ready, absent)
+    _have(store, ready, {part.key: wanted(part) for part in parts if part.key in ready})
+    return found
+
+
+def _ahead(layouts: Sequence[ShardLayout]) -> tuple[int, int] | None:
+    """What to fetch on opening shards that may differ in size: the longest of their indices."""
+    parts = [layout.ahead for layout in dict.fromkeys(layouts)]
+    if not parts or None in parts:
+        return None
+    starts, ends = zip(*[part for part in parts if part is not None], strict=True)
+    return min(starts), max(ends)
+
+
+def _have(
+    store: Store, ready: dict[str, StoredObject], ranges: dict[str, list[tuple[int, int]]]
+) -> None:
+    """Have ranges of shards at hand; those that changed since are no longer ready."""
+    same = store.prefetch([(ready[key], ranges[key]) for key in ranges])
+    for key, unchanged in zip(ranges, same, strict=True):
+        if not unchanged:
+            del ready[key]

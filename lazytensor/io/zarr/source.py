@@ -11,7 +11,9 @@ alone; which shard holds a chunk only matters here.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice, product
+from math import prod
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -23,7 +25,7 @@ from lazytensor.errors import (
     SourceChangedError,
     SourceNotFoundError,
 )
-from lazytensor.io.codec.compiled import NOT_THERE, Cells
+from lazytensor.io.codec.compiled import Cells
 from lazytensor.io.scratch import Arena, Scratch, thread_arena, thread_scratch
 from lazytensor.io.store import Buffer, Store, join_key
 from lazytensor.io.zarr.grids import Cell, CellGrid
@@ -31,19 +33,25 @@ from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.objects import decode_objects
+from lazytensor.io.zarr.reading import (
+    MOST_SHARDS,
+    FilesReading,
+    Plain,
+    ShardsReading,
+    shard_parts,
+)
 from lazytensor.io.zarr.shard import ShardLayout
-from lazytensor.io.zarr.shard_batch import fetch_shards
+from lazytensor.io.zarr.shard_batch import Part, fetch_shards, open_shards
 from lazytensor.io.zarr.storage import ZarrStorage
 from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
-from lazytensor.plan.source import Box, Storage, UnitSize, window
+from lazytensor.plan.source import Box, Reading, Storage, UnitSize, window
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
 
 __all__ = ["Pyramid", "ZarrSource"]
 
 _MISSING = ("fill", "raise")
 _LOOK_AHEAD = 64
-_FILES_AT_ONCE = 1024
 _Task = tuple[str, Where, np.ndarray]
 
 
@@ -120,6 +128,11 @@ class ZarrSource:
         return MappingProxyType(dict(self._meta.attributes))
 
     @property
+    def remote(self) -> bool:
+        """Whether every read is a round trip over a network."""
+        return self._store.remote
+
+    @property
     def levels(self) -> tuple[ZarrSource, ...]:
         """All resolutions of the image this array belongs to, finest first; else empty."""
         return () if self._pyramid is None else self._pyramid.levels
@@ -175,11 +188,14 @@ class ZarrSource:
             pieces(lo, hi, size, step)
             for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
         ]
+        reading = self._begin_reading(cells, out)
+        if reading is not None:
+            with closing(reading):
+                reading.work()
+                reading.end()
+            return
         if isinstance(meta.layout, PlainLayout):
             compiled = meta.layout.compiled(cells, out, meta.fill_value)
-            if compiled is not None and self._store.folder is not None and file_functions():
-                self._read_files(compiled, cells, out, scratch)
-                return
             # Raw bytes that need no turning are read straight into their place instead.
             if compiled is not None and not (compiled.direct and meta.layout.decoder.raw):
                 self._read_compiled(compiled, cells, out, scratch)
@@ -190,8 +206,10 @@ class ZarrSource:
                 self._read_batch(batch, scratch)
             return
         if self._store.remote and isinstance(meta.layout, ShardLayout):
-            while batch := list(islice(tasks, self._store.batch)):
-                self._read_shards(meta.layout, batch, scratch)
+            layout = meta.layout
+            parts = ((Part(key, layout, where), place) for key, where, place in tasks)
+            while some := list(islice(parts, self._store.batch)):
+                self._read_shards(some, scratch)
             return
         store, layout = self._store, meta.layout
         for key, where, place in tasks:
@@ -201,6 +219,64 @@ class ZarrSource:
                 raise self._named(key, error) from error
             if not found:
                 self._fill(key, place)
+
+    def shared_read(self, box: Box, steps: Sequence[int], out: np.ndarray) -> Reading | None:
+        """A ``read_strided`` that several threads may work on, or None where there is none.
+
+        The caller lets threads ``work``, then calls ``end``, and ``close`` in any case.
+        """
+        meta = self._meta
+        if meta.grid is not None or not out.size:
+            return None
+        cells = [
+            pieces(lo, hi, size, step)
+            for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
+        ]
+        return self._begin_reading(cells, out)
+
+    def _begin_reading(self, cells: list[list[Piece]], out: np.ndarray) -> Reading | None:
+        """Reading in compiled code, where objects are files and their chunks of the known kind."""
+        layout, store = self._meta.layout, self._store
+        if store.folder is None or file_functions() is None:
+            return None
+        if isinstance(layout, PlainLayout):
+            compiled = layout.compiled(cells, out, self._meta.fill_value)
+            if compiled is None:
+                return None
+            keys = list(self._keys(cells))
+            return FilesReading(compiled, cells, store.folder, keys, self._plain(out))
+        if not isinstance(layout, ShardLayout) or not isinstance(layout.inner, PlainLayout):
+            return None
+        # One or two inner chunks are read before this is set up.
+        few = out.size <= 2 * prod(layout.inner.shape)
+        if few or layout.outer.codecs or prod(map(len, cells)) > MOST_SHARDS:
+            return None
+        boxes = layout.inner_cells(cells)
+        turned = out.transpose(layout.axes)
+        compiled = layout.inner.compiled(boxes, turned, layout.fill)
+        if compiled is None:
+            return None
+        reading = ShardsReading(compiled, boxes, turned, layout, store, self._plain(out))
+        try:
+            if reading.begin(shard_parts(layout, cells, boxes, self._keys(cells))):
+                return reading
+        except BaseException:
+            reading.close()
+            raise
+        reading.close()
+        return None
+
+    def _plain(self, out: np.ndarray) -> Plain:
+        def read(key: str, where: Where, spot: Where) -> None:
+            place = window(out, spot)
+            try:
+                found = self._meta.layout.read(self._store, key, where, place, thread_scratch())
+            except FormatError as error:
+                raise self._named(key, error) from error
+            if not found:
+                self._fill(key, place)
+
+        return Plain(read, self._miss, self._named)
 
     def _keys(self, cells: list[list[Piece]]) -> Iterator[str]:
         """The keys of the objects, in C order."""
@@ -234,34 +310,6 @@ class ZarrSource:
             except FormatError as error:
                 raise self._named(key, error) from error
 
-    def _read_files(
-        self, compiled: Cells, cells: list[list[Piece]], out: np.ndarray, scratch: Scratch
-    ) -> None:
-        """The same where objects are files that compiled code opens and reads itself."""
-        store, layout = self._store, self._meta.layout
-        assert store.folder is not None
-        keys, first = self._keys(cells), 0
-        while batch := list(islice(keys, _FILES_AT_ONCE)):
-            paths = [store.folder + key for key in batch]
-            done, nbytes, left = compiled.decode_files(first, paths, scratch)
-            count("bytes_read", nbytes)
-            count("units_read", done)
-            count("bytes_decoded", done * compiled.recipe.nbytes)
-            for at, status in left:
-                key = batch[at]
-                if status == NOT_THERE:
-                    self._miss(key)
-                    continue
-                where, spot = cell_of(cells, first + at)
-                place = window(out, spot)
-                try:
-                    found = layout.read(store, key, where, place, scratch)
-                except FormatError as error:
-                    raise self._named(key, error) from error
-                if not found:
-                    self._fill(key, place)
-            first += len(batch)
-
     def _objects(self, keys: Iterator[str], arena: Arena) -> Iterator[tuple[str, Buffer | None]]:
         """Keys and bytes of objects; those that do not exist are counted, or refused."""
         store = self._store
@@ -288,13 +336,11 @@ class ZarrSource:
             except FormatError as error:
                 raise self._named(key, error) from error
 
-    def _read_shards(self, layout: ShardLayout, batch: list[_Task], scratch: Scratch) -> None:
+    def _read_shards(self, batch: Sequence[tuple[Part, np.ndarray]], scratch: Scratch) -> None:
         """Parts of several shards, fetched together."""
         store = self._store
-        ready, absent = fetch_shards(
-            store, layout, [(key, where) for key, where, _ in batch], scratch
-        )
-        for key, where, place in batch:
+        ready, absent = fetch_shards(store, [part for part, _ in batch], scratch)
+        for (key, layout, where), place in batch:
             whole = ready.get(key)
             try:
                 if whole is not None:
@@ -317,6 +363,14 @@ class ZarrSource:
         cells = (
             (self._prefix + meta.keys.key(cell.indices), cell) for cell in grid.cells(box, steps)
         )
+        if store.remote and meta.layout.is_sharded:
+            parts = (
+                (Part(key, cast("ShardLayout", cell.layout), cell.where), window(out, cell.spot))
+                for key, cell in cells
+            )
+            while some := list(islice(parts, store.batch)):
+                self._read_shards(some, scratch)
+            return
         if store.batch == 1 or meta.layout.is_sharded:
             for key, cell in cells:
                 self._read_cell(key, cell, None, window(out, cell.spot), scratch)
@@ -376,27 +430,39 @@ class ZarrSource:
             key = self._prefix + meta.keys.key(indices)
             by_object.setdefault(key, (layout, []))[1].append(inside)
         sizes: list[int | None] = []
-        for key, (layout, positions) in by_object.items():
-            sizes += self._sizes_in(key, layout, positions)
+        objects = iter(by_object.items())
+        while batch := list(islice(objects, self._store.batch)):
+            if meta.layout.is_sharded:
+                sizes += self._sizes_in_shards(batch)
+                continue
+            found = self._store.size_many([key for key, _ in batch])
+            for size, (_, (_, positions)) in zip(found, batch, strict=True):
+                sizes += [size] * len(positions)
         stored = [size for size in sizes if size is not None]
         return UnitSize(len(sizes), sum(stored), len(sizes) - len(stored))
 
-    def _sizes_in(
-        self, key: str, layout: Layout, positions: list[tuple[int, ...]]
+    def _sizes_in_shards(
+        self, batch: Sequence[tuple[str, tuple[Layout, list[tuple[int, ...]]]]]
     ) -> list[int | None]:
-        """Stored sizes of the cells at some positions of one object."""
-        if not layout.is_sharded:
-            return [self._store.size(key)] * len(positions)
-        whole = self._store.open(key)
-        if whole is None:
-            return [None] * len(positions)
-        scratch = thread_scratch()
-        with whole:
-            try:
-                name = (self._store.identity, key)
-                return [layout.stored_size(whole, name, at, scratch) for at in positions]
-            except FormatError as error:
-                raise self._named(key, error) from error
+        """Stored sizes of the cells at some positions of shards."""
+        scratch, store = thread_scratch(), self._store
+        opened, absent = open_shards(
+            store, [(key, cast("ShardLayout", layout)) for key, (layout, _) in batch]
+        )
+        sizes: list[int | None] = []
+        for key, (layout, positions) in batch:
+            # One that changed while it was opened is opened once more.
+            whole = None if key in absent else opened.get(key) or store.open(key)
+            if whole is None:
+                sizes += [None] * len(positions)
+                continue
+            with whole:
+                try:
+                    name = (store.identity, key)
+                    sizes += [layout.stored_size(whole, name, at, scratch) for at in positions]
+                except FormatError as error:
+                    raise self._named(key, error) from error
+        return sizes
 
     def check(self) -> None:
         """``SourceChangedError`` if the metadata file is not the one that was read."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # What to decode: for each unit its number in the grid of pieces, where its bytes are and how many
 # (negative: there are none, it is the fill value). ``STATUS`` receives what became of each unit.
-UNITS, NUMBERS, ADDRESSES, SIZES, STATUS = 0, 1, 2, 3, 4
+NUMBERS, ADDRESSES, SIZES, STATUS = 1, 2, 3, 4
 # Where it goes. ``PIECES``: per dim how many pieces there are and the address of their triples
 # (byte offset in the chunk, extent, byte offset in the destination).
 RANK, PIECES, TARGET, TARGET_STRIDES, STREAMED = 5, 6, 7, 8, 9
@@ -32,6 +32,10 @@ ENCODED, ENCODED_NBYTES, OPEN, PREAD, SEEK, CLOSE, ERRNO, OPEN_FLAGS = range(34,
 HELD_FILE, HELD_LO = 42, 43
 # Receives how many bytes of each file were read.
 READ = 44
+# Units are taken in parts, by whichever thread comes first: ``NEXT`` is the address of the number
+# of the next part, ``BOUNDS`` that of the numbers of the first units of all ``PARTS``, and of the
+# last one's end.
+NEXT, PARTS, BOUNDS = 45, 46, 47
 HEADER_WORDS = 48
 
 DONE, LEFT_ALONE, NOT_THERE = 0, 1, 2

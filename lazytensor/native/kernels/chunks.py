@@ -10,6 +10,7 @@ from lazytensor.native.intrinsics import fence, inner
 from lazytensor.native.kernels.chunk_block import (
     ADDRESSES,
     AS_BOOL,
+    BOUNDS,
     CHUNK_NBYTES,
     CHUNK_SHAPE,
     CHUNK_STRIDES,
@@ -28,9 +29,11 @@ from lazytensor.native.kernels.chunk_block import (
     KIND,
     LEFT_ALONE,
     LOS,
+    NEXT,
     NOT_THERE,
     NUMBERS,
     ORIGIN,
+    PARTS,
     PIECES,
     RANK,
     RAW,
@@ -46,14 +49,13 @@ from lazytensor.native.kernels.chunk_block import (
     SWAPPED,
     TARGET,
     TARGET_STRIDES,
-    UNITS,
     WORK,
     WORK_COUNTS,
     WORK_STRIDES,
 )
 from lazytensor.native.kernels.decode import decompress
 from lazytensor.native.kernels.files import MISSING, close_file, file_size, open_file, read_file
-from lazytensor.native.kernels.memory import put, word
+from lazytensor.native.kernels.memory import put, take_one, word
 from lazytensor.native.kernels.scatter import scatter
 from lazytensor.native.kernels.shuffle import one_or_zero, swap_bytes, unshuffle
 
@@ -184,8 +186,8 @@ def decode_unit(p: int, unit: int) -> int:
 
 
 @inner
-def row_of(p: int, unit: int) -> int:
-    """How many units from this one on lie side by side along the last dim.
+def row_of(p: int, unit: int, end: int) -> int:
+    """How many units from this one on, before ``end``, lie side by side along the last dim.
 
     1 where putting them in place one by one is as good: then their rows are long, or they are not
     consecutive in the target.
@@ -199,7 +201,7 @@ def row_of(p: int, unit: int) -> int:
     nbytes = item
     for d in range(rank - 1):
         nbytes *= word(word(p, CHUNK_SHAPE), d)
-    most = min(count - first, word(p, UNITS) - unit)
+    most = min(count - first, end - unit)
     n, extent = 0, 0
     while n < most and word(numbers, unit + n) == number + n and word(sizes, unit + n) >= 0:
         wide = word(piece_of(p, rank - 1, first + n), 1)
@@ -265,12 +267,12 @@ def decode_row(p: int, unit: int, n: int) -> int:
     return failures
 
 
-def kernel(p: int) -> int:
-    """Put the units of the block in their places; how many were not done."""
-    failures, unit = 0, 0
-    put(p, HELD_FILE, -1)
-    while unit < word(p, UNITS):
-        n = row_of(p, unit)
+@inner
+def decode_part(p: int, unit: int, end: int) -> int:
+    """Put units in their places; how many were not done."""
+    failures = 0
+    while unit < end:
+        n = row_of(p, unit, end)
         if n > 1:
             failures += decode_row(p, unit, n)
         else:
@@ -279,5 +281,18 @@ def kernel(p: int) -> int:
                 put(word(p, STATUS), unit, status)
                 failures += 1
         unit += n
+    return failures
+
+
+def kernel(p: int) -> int:
+    """Put units in their places, part by part until none is left; how many were not done."""
+    failures = 0
+    put(p, HELD_FILE, -1)
+    while True:
+        part = take_one(word(p, NEXT))
+        if part >= word(p, PARTS):
+            break
+        bounds = word(p, BOUNDS)
+        failures += decode_part(p, word(bounds, part), word(bounds, part + 1))
     fence()
     return failures

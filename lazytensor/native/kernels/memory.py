@@ -26,6 +26,17 @@ LINE = 64
 """Bytes of a cache line."""
 
 
+@intrinsic
+def take_one(typing: Any, address: Any) -> Any:
+    """Add one to the int64 at an address that threads share; what was there before."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        word = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", word, ir.IntType(64)(1), "seq_cst")
+
+    return types.int64(types.int64), emit
+
+
 @inner
 def load8(at: int) -> Any:
     """One byte as an int64."""
