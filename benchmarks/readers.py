@@ -1,6 +1,6 @@
 """Which reader reads which: every edge case of zarr, read by every library, compared exactly.
 
-    python benchmarks/readers.py --markdown
+    python benchmarks/readers.py --markdown --short
     python benchmarks/readers.py --peer-python /path/to/another/python
 
 Each library reads in a process of its own, because some of them crash or hang on some of these

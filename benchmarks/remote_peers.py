@@ -27,9 +27,8 @@ OBJECT = 16 << 10
 
 OBJECTS = "objects"
 RANGES = "ranges"
-"""The two arrays, by the names of their folders; of the second every fourth row is read."""
+"""The two arrays, by the names of their folders."""
 
-_EVERY = 4
 _ROWS = 1024
 _MERGED = 16
 """Requests that the ranges are fetched with where nobody reads an index."""
@@ -91,7 +90,7 @@ class _Bytes:
     """No reader: the bytes alone, their places known, the gaps fetched with the ranges."""
 
     def open(self, url: str, *, step: int) -> Read:
-        return self._objects(url) if step == 1 else self._ranges(f"{url}/c/0/0")
+        return self._objects(url) if url.endswith(OBJECTS) else self._ranges(f"{url}/c/0/0", step)
 
     def _objects(self, url: str) -> Read:
         urls = [f"{url}/c/{y}/{x}" for y in range(16) for x in range(16)]
@@ -102,13 +101,13 @@ class _Bytes:
 
         return read
 
-    def _ranges(self, url: str) -> Read:
+    def _ranges(self, url: str, step: int) -> Read:
         size = _ROWS * OBJECT // _MERGED
         starts = [size * i for i in range(_MERGED)]
 
         def read() -> np.ndarray:
             found = b"".join(self.ranges(url, [(start, start + size) for start in starts]))
-            return np.frombuffer(found, "<u2").reshape(_ROWS, -1)[::_EVERY].copy()
+            return np.frombuffer(found, "<u2").reshape(_ROWS, -1)[::step].copy()
 
         return read
 

@@ -104,7 +104,7 @@ def scan_zarr(
     ----------
     store
         A path or ``os.PathLike`` of a folder or a zip file; any fsspec URL (``"s3://..."``,
-        ``"https://..."``, ``"zip://inner/path::s3://..."``) or ``(fs, path)``; a
+        ``"https://..."``, ``"zip://inner/path::s3://..."``), ``(fs, path)`` or ``UPath``; a
         ``dict[str, bytes]``; an open zarr array, group or store of any kind.
     path
         Of the array in the store, ``"a/b"``.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +21,9 @@ from hypothesis.extra import numpy as hnp
 
 import lazytensor as lt
 from lazytensor.io import npy
+
+ZARRAY = b"""{"zarr_format": 2, "shape": [4], "chunks": [2], "dtype": "<u2", "order": "C",
+    "compressor": null, "filters": null, "fill_value": 7}"""
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
@@ -465,3 +471,18 @@ def test_virtual_readers_are_never_asked_across_a_chunk_border() -> None:
 def test_scan_of_what_is_no_place_points_to_asarray(what: object) -> None:
     with pytest.raises(TypeError, match=r"not \w+; asarray"):
         lt.scan(what)
+
+
+def test_a_upath_brings_its_file_system_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """universal_pathlib's own class, whose paths elsewhere than on disk are no ``os.PathLike``."""
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/upath.zarr/.zarray", ZARRAY)
+    fs.pipe("/upath.zarr/0", bytes([1, 0, 2, 0]))
+
+    class UPath:
+        def __init__(self, fs: Any, path: str) -> None:
+            self.fs, self.path = fs, path
+
+    monkeypatch.setitem(sys.modules, "upath", SimpleNamespace(UPath=UPath))
+    found = lt.scan_zarr(UPath(fs, "/upath.zarr"))
+    np.testing.assert_array_equal(found.collect(), np.array([1, 2, 7, 7], "u2"))

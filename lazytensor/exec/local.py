@@ -11,7 +11,7 @@ import numpy as np
 from lazytensor.config import check_option, option
 from lazytensor.exec.buffers import Scratch, aligned_empty
 from lazytensor.exec.events import Run, start_run
-from lazytensor.exec.lower import Compiled, lower
+from lazytensor.exec.lower import READS, Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
 from lazytensor.exec.physical import Program
 from lazytensor.exec.pool import CancelToken, run_tasks
@@ -29,6 +29,11 @@ __all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
 
 _MOST_SHARED = 256 << 20
 """Bytes of sub-plans that several results share and that are kept for them, at most."""
+
+_ONE_BATCH = 16 << 20
+"""Bytes of a remote array that are read as one task. Requests of several tasks leave one after the
+other, as their threads get hold of the interpreter, and cost twice the processor time; decoding so
+much takes less than a network brings it in."""
 
 
 class Prepared(NamedTuple):
@@ -161,9 +166,11 @@ class LocalEngine:
         reading = shared_read(found.program, out) if found.worth_sharing else None
         if reading is not None:
             _run_together(reading, thread_count(self.threads), progress, cancel)
-        elif found.whole:
+        elif found.whole or _is_one_batch(found.program):
             _run_at_once(found.program, out, progress, cancel)
-        return reading is not None or found.whole
+        else:
+            return False
+        return True
 
     def _job(
         self,
@@ -199,6 +206,13 @@ class LocalEngine:
         """How many tasks of so many bytes may run at once."""
         fit = budget.free // max(1, nbytes)
         return max(1, min(thread_count(self.threads, remote=remote), fit))
+
+
+def _is_one_batch(program: Program) -> bool:
+    """Whether a read is better asked for with one batch of requests than cut into tasks."""
+    step = program.steps[0]
+    in_batches = step.op in READS and step.op != "gather"
+    return in_batches and program.moved <= _ONE_BATCH and getattr(step.args[0], "remote", False)
 
 
 def _run_at_once(

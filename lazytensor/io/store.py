@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from lazytensor.config import option
 from lazytensor.errors import SourceError
@@ -170,10 +170,10 @@ class Store(ABC):
     identity: Hashable
     folder: str | None = None
     remote: bool = False
-    batch: ClassVar[int] = 1
+    batch: int = 1
     together: bool = False
-    gap: ClassVar[int] = 16 << 10
-    merge_limit: ClassVar[int] = 1 << 20
+    gap: int = 16 << 10
+    merge_limit: int = 1 << 20
 
     @abstractmethod
     def get(self, key: str, scratch: Scratch | None = None) -> Buffer | None:

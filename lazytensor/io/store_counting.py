@@ -42,9 +42,9 @@ class CountingStore(Store):
         self.remote = self._inner.remote
         self.together = self._inner.together
         # Batching and merging are the wrapped store's, so that the log shows what would happen.
-        self.batch = self._inner.batch  # type: ignore[misc]
-        self.gap = self._inner.gap  # type: ignore[misc]
-        self.merge_limit = self._inner.merge_limit  # type: ignore[misc]
+        self.batch = self._inner.batch
+        self.gap = self._inner.gap
+        self.merge_limit = self._inner.merge_limit
         self.reset()
 
     # Appending to a list is atomic, so counting takes no lock that a fork could leave behind.

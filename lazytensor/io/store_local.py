@@ -88,6 +88,9 @@ class _LocalObject(StoredObject):
         if fd >= 0:
             os.close(fd)
 
+    # Ctrl-C may strike before the caller has the handle that he would close.
+    __del__ = close
+
 
 def _token(status: os.stat_result) -> Hashable:
     return status.st_ino, status.st_mtime_ns, status.st_size

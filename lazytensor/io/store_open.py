@@ -45,10 +45,10 @@ def make_store(
 ) -> Store:
     """The store meant by ``store``.
 
-    ``store``: a path (folder or zip file), any fsspec URL, ``(fs, path)``, a mapping of keys to
-    bytes, a ``Store``, or an open zarr-python ``Array``, ``Group`` or ``Store`` of any kind.
-    ``storage_options`` go to fsspec. ``missing_status``: HTTP statuses that mean "no
-    such object".
+    ``store``: a path (folder or zip file), any fsspec URL, ``(fs, path)``, a ``UPath``, a mapping
+    of keys to bytes, a ``Store``, or an open zarr-python ``Array``, ``Group`` or ``Store`` of any
+    kind. ``storage_options`` go to fsspec. ``missing_status``: HTTP statuses that mean "no such
+    object".
 
     Raises ``SourceNotFoundError`` when there is nothing at a local path, ``FormatError`` when it
     is a file of another kind, ``SourceError`` for a URL that fsspec does not know, ``ImportError``
@@ -87,8 +87,8 @@ def resolve_store(
     )
 
 
-def _zarr_class(module: str, name: str) -> Any:
-    """A class of zarr-python, or what is no object's class; zarr is not imported for it."""
+def _known_class(module: str, name: str) -> Any:
+    """A class of another library, or what is no object's class; nothing is imported for it."""
     return getattr(sys.modules.get(module), name, ())
 
 
@@ -99,8 +99,8 @@ def is_zarr_node(obj: Any) -> bool:
     False
     """
     kinds = (
-        *(_zarr_class("zarr", name) for name in ("Array", "Group", "AsyncArray", "AsyncGroup")),
-        _zarr_class("zarr.storage", "StorePath"),
+        *(_known_class("zarr", name) for name in ("Array", "Group", "AsyncArray", "AsyncGroup")),
+        _known_class("zarr.storage", "StorePath"),
     )
     return isinstance(obj, tuple(kind for kind in kinds if kind))
 
@@ -264,6 +264,13 @@ def _from_file_system(
     return _of_file_system(fs, stripped, missing)
 
 
+def _from_upath(store: Any, options: dict[str, Any], missing: tuple[int, ...]) -> Store | None:
+    """A path of universal_pathlib, which brings its file system along."""
+    if not isinstance(store, _known_class("upath", "UPath")):
+        return None
+    return _from_file_system((store.fs, store.path), options, missing)
+
+
 def _from_mapping(store: Any, options: dict[str, Any], missing: tuple[int, ...]) -> Store | None:
     return DictStore(store) if isinstance(store, Mapping) else None
 
@@ -273,7 +280,7 @@ def _from_zarr(store: Any, options: dict[str, Any], missing: tuple[int, ...]) ->
 
     Subclasses and wrappers may do anything on the way, so only the classes themselves are known.
     """
-    if not isinstance(store, _zarr_class("zarr.abc.store", "Store")):
+    if not isinstance(store, _known_class("zarr.abc.store", "Store")):
         return None
     if type(store).__module__.startswith("zarr.storage."):
         match type(store).__name__:
@@ -294,6 +301,7 @@ def _from_zarr(store: Any, options: dict[str, Any], missing: tuple[int, ...]) ->
 _ATTEMPTS: tuple[Callable[[Any, dict[str, Any], tuple[int, ...]], Store | None], ...] = (
     _from_store,
     _from_text,
+    _from_upath,
     _from_file_system,
     _from_mapping,
     _from_zarr,

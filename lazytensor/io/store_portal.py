@@ -9,6 +9,8 @@ of its own.
 from __future__ import annotations
 
 import asyncio
+import os
+import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, wait
@@ -62,6 +64,21 @@ class Gate:
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Gate]] = WeakKeyDictionary()
+
+
+def _let_go_of_parents_sockets() -> None:
+    """Give loops that a child inherited a selector of their own.
+
+    An epoll instance is the same one on both sides of a fork: what the child unregisters when it
+    throws an inherited session away, the parent would never hear of again.
+    """
+    for loop in list(_gates):
+        if hasattr(loop, "_selector"):
+            loop._selector = selectors.DefaultSelector()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_parents_sockets)
 
 
 def gate_of(scheme: str) -> Gate:

@@ -16,6 +16,7 @@ import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from lazytensor.config import option
@@ -226,8 +227,12 @@ class RemoteStore(FsspecStore):
         self, opened: _RemoteObject, ranges: Sequence[tuple[int, int]], most: int, limit: int
     ) -> bool:
         """Have ranges of one object at hand; False if it is another one by now."""
-        absent = [span for span in ranges if not opened.holds(*span)]
-        groups = [(lo, hi) for lo, hi, _ in merge_ranges(absent, self.gap, most)]
+        merged = [(lo, hi) for lo, hi, _ in merge_ranges(ranges, self.gap, most)]
+        # Up to the next one if that is near, so that who merges them otherwise finds no gap.
+        ends = [lo if hi < lo <= hi + self.gap else hi for (_, hi), (lo, _) in pairwise(merged)]
+        ends += [hi for _, hi in merged[-1:]]
+        lacking = [opened.lacking(lo, hi) for (lo, _), hi in zip(merged, ends, strict=True)]
+        groups = [span for span in lacking if span is not None]
         if groups and not self._transport.ranges:
             groups = [(0, opened.size)]
         try:
@@ -363,6 +368,18 @@ class _RemoteObject(StoredObject):
     def holds(self, start: int, end: int) -> bool:
         """Whether a range is at hand."""
         return self._parts(start, end) is not None
+
+    def lacking(self, start: int, end: int) -> tuple[int, int] | None:
+        """What to fetch so that a range is at hand; None if it is."""
+        if self.holds(start, end):
+            return None
+        at = bisect_right(self._starts, start) - 1
+        if at >= 0:
+            start = max(start, self._starts[at] + len(self._spans[at]))
+        at = bisect_right(self._starts, end - 1) - 1
+        if at >= 0 and self._starts[at] + len(self._spans[at]) >= end:
+            end = self._starts[at]
+        return start, end
 
     def _parts(self, start: int, end: int) -> list[memoryview] | None:
         """The pieces that make up a range, or None; spans begin and end in the same order."""

@@ -28,8 +28,8 @@ Part = tuple[int, int]
 _SMALL = 1 << 20
 """A whole object that comes where a part was asked for is read if it is no longer than this."""
 _READ_AHEAD = 16 << 20
-"""Bytes of an answer that may wait to be read. All of them will be, and at aiohttp's 64 KiB it stops
-and starts the connection so often that this takes a third of the processor time of a large read."""
+"""Bytes of an answer that may wait to be read. All of them will be, and at its 64 KiB aiohttp stops
+and starts the connection so often that it takes a third of the processor time of a large read."""
 _SETTLED_S = 2.0
 _TOKEN_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "md5Hash", "created")
 _UNQUOTED = "/:@!$&'()*+,;=-._~"

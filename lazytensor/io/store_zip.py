@@ -136,9 +136,9 @@ class ZipStore(Store):
             self._archive = archive
         self._key = key
         self.remote = self._archive.remote
-        self.batch = self._archive.batch  # type: ignore[misc]
-        self.gap = self._archive.gap  # type: ignore[misc]
-        self.merge_limit = self._archive.merge_limit  # type: ignore[misc]
+        self.batch = self._archive.batch
+        self.gap = self._archive.gap
+        self.merge_limit = self._archive.merge_limit
         root = join_key(root)
         self._below = f"{root}/" if root else ""
         self.identity = ("zip", self._archive.identity, key, root)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
 __all__ = [
-    "Box", "MadeSource", "Reading", "SharedSource", "Source", "Storage", "StridedSource",
-    "UnitSize", "window",
+    "Box", "MadeSource", "Reading", "RemoteSource", "SharedSource", "Source", "Storage",
+    "StridedSource", "UnitSize", "window",
 ]  # fmt: skip
 
 Box = tuple[tuple[int, int], ...]
@@ -118,8 +118,8 @@ class StridedSource(Source, Protocol):
         """Fill ``out`` with the elements of ``box`` that lie whole steps from its first corner.
 
         ``steps``: one per dim, at least 1. The box begins and ends with an element that is wanted,
-        so that ``out`` has ``(hi - lo - 1) // step + 1`` elements per dim. All else as in
-        ``read_into``.
+        so that ``out`` has ``(hi - lo - 1) // step + 1`` elements per dim. Cells that hold none of
+        them are not read. All else as in ``read_into``.
         """
         ...
 
@@ -148,6 +148,19 @@ class SharedSource(StridedSource, Protocol):
 
     def shared_read(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> Reading | None:
         """Begin a ``read_strided``; None where threads are of no use, or cannot share it."""
+        ...
+
+
+class RemoteSource(Source, Protocol):
+    """A source that says where it is.
+
+    Engines ask whether the attribute is there. ``remote``: whether reading mostly waits, for a
+    network as a rule; then more reads at once than there are CPUs are worthwhile.
+    """
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading mostly waits."""
         ...
 
 

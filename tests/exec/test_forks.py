@@ -244,7 +244,7 @@ def test_a_process_that_read_remotely_ends_in_silence(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, 3, 16])
 def test_ctrl_c_while_a_server_is_slow(threads: int) -> None:
     """It ends the waiting of all threads, and the store can be used afterwards."""
     program = """

@@ -6,10 +6,14 @@ that may not be touched, and so must what it writes: one byte too far ends the p
 
 from __future__ import annotations
 
+import bz2
 import ctypes
+import gzip
+import lzma
 import mmap
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,9 +26,12 @@ if __name__ == "__main__":
 from lazytensor import native
 from lazytensor.errors import FormatError
 from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
+from lazytensor.io.codec.checksums import Checksum32Codec, Crc32cCodec, Fletcher32Codec, jenkins
 from lazytensor.io.codec.compiled import Cells, recipe_of, units_in_memory
 from lazytensor.io.codec.filters import ShuffleCodec
 from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
+from lazytensor.io.codec.streams import Bz2Codec, DeflateCodec, LzmaCodec
+from lazytensor.io.codec.text import Utf8Reader
 from lazytensor.io.codec.zstd import ZstdCodec
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.zarr.layout import pieces
@@ -96,6 +103,15 @@ def _frames(chunk: np.ndarray) -> bytes:
     return bytes(numcodecs.Zstd(3).encode(text)) + skipped + bytes(numcodecs.Zstd(3).encode(b""))
 
 
+def _members(chunk: np.ndarray) -> bytes:
+    """Two members and zeros, with every optional field in the first header."""
+    text, half = chunk.tobytes(), chunk.nbytes // 2
+    first = bytearray(gzip.compress(text[:half], 9))
+    first[3] = 0x1C  # further fields: any bytes, a name, a comment
+    first[10:10] = struct.pack("<H", 5) + b"extra" + b"name\0" + b"comment\0"
+    return bytes(first) + gzip.compress(text[half:]) + bytes(5)
+
+
 def _shuffled(size: int, encode: Encode) -> Encode:
     return lambda chunk: encode(np.frombuffer(numcodecs.Shuffle(size).encode(chunk), "u1"))
 
@@ -108,6 +124,17 @@ CODECS: tuple[tuple[tuple[ByteCodec, ...], Encode], ...] = (
     ((ZstdCodec(),), _frames),
     ((ZstdCodec(), ShuffleCodec(2)), _shuffled(2, numcodecs.Zstd(1).encode)),
     ((ShuffleCodec(6),), _shuffled(6, lambda chunk: chunk.tobytes())),
+    ((DeflateCodec("gzip", gzip=True),), lambda chunk: gzip.compress(chunk.tobytes(), 1)),
+    ((DeflateCodec("gzip", gzip=True),), _members),
+    ((DeflateCodec("zlib", gzip=False),), lambda chunk: zlib.compress(chunk.tobytes(), 6)),
+    ((Bz2Codec(),), lambda chunk: bz2.compress(chunk.tobytes())),
+    ((LzmaCodec(1, None),), lambda chunk: lzma.compress(chunk.tobytes())),
+    ((Crc32cCodec(),), numcodecs.CRC32C().encode),
+    ((Fletcher32Codec(),), numcodecs.Fletcher32().encode),
+    (
+        (Checksum32Codec("jenkins_lookup3", jenkins(0), at_start=False),),
+        lambda chunk: chunk.tobytes() + struct.pack("<I", jenkins(0)(chunk.tobytes())),
+    ),
     *(
         ((BloscCodec(),), _blosc(name, shuffle, span))
         for name in ("lz4", "lz4hc", "zstd", "zlib", "blosclz")
@@ -170,7 +197,9 @@ def check_one(rng: np.random.Generator, run: native.Kernel, number: int) -> None
     box = [sorted(rng.integers(0, n + 1, 2).tolist()) for n in shape]
     if rng.random() < 0.5:
         box = [[0, n] for n in shape]
-    box = [[lo, max(hi, lo + 1)] if lo < n else [0, n] for (lo, hi), n in zip(box, shape, strict=True)]
+    box = [
+        [lo, max(hi, lo + 1)] if lo < n else [0, n] for (lo, hi), n in zip(box, shape, strict=True)
+    ]
     steps = [int(rng.choice(STEPS)) for _ in shape]
     cells = [pieces(lo, hi, n, s) for (lo, hi), n, s in zip(box, shape, steps, strict=True)]
     extents = tuple(dim[-1][2].stop for dim in cells)
@@ -209,6 +238,20 @@ def check_one(rng: np.random.Generator, run: native.Kernel, number: int) -> None
             LEFT.append((decoders, text[:32].hex()))
 
 
+def check_text(rng: np.random.Generator) -> None:
+    """Strings, and what is none."""
+    count = int(rng.integers(1, 20))
+    words = np.array(["ä" * int(n) for n in rng.integers(0, 9, count)], object)
+    for text in _texts(rng, bytes(numcodecs.VLenUTF8().encode(words))):
+        held = Guarded(len(text))
+        data = held.last(len(text))
+        data[:] = np.frombuffer(text, np.uint8)
+        try:
+            assert len(Utf8Reader().read(data.data, count)) == count
+        except FormatError:
+            continue
+
+
 LEFT: list[object] = []
 """What only the plain way could decode."""
 
@@ -221,7 +264,8 @@ def main() -> None:
     rng = np.random.default_rng(seed)
     for number in range(rounds * len(CODECS)):
         check_one(rng, run, number)
-    print("alive", len(LEFT))
+        check_text(rng)
+    sys.stdout.write(f"alive {len(LEFT)}\n")
 
 
 if __name__ == "__main__":

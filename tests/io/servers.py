@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class ObjectServer:
     """Serves ``objects`` (path without the leading slash to bytes) and keeps a ``log``.
 
     Switches, all of which may be changed at any time. ``latency``: seconds before an answer.
+    ``quiet``: answers wait until nobody has asked for so many seconds, and are then given together;
+    ``rounds`` counts how often, which is the number of round trips that follow from each other.
     ``ranges``: whether range requests are understood; ``suffixes``: whether ``bytes=-n`` is.
     ``head_length``: whether HEAD tells a length; ``lengths``: whether anything does. ``etags``:
     ``"strong"``, ``"weak"`` or None. ``check_etags``: whether ``If-Match`` is looked at. ``dates``:
@@ -42,9 +45,24 @@ class ObjectServer:
     """
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
+        self.address = ""
+        self.connections: set[asyncio.Transport] = set()
+        self.life = 0
+        self._release: asyncio.TimerHandle | None = None
+        self.renew(objects)
+
+    def renew(self, objects: dict[str, bytes] | None = None) -> None:
+        """As new, under another ``url``.
+
+        What still arrives for an older one (a request that nobody waits for any more may come at
+        any time) is neither logged nor in anybody's way.
+        """
+        self.life += 1
+        self._held: list[Callable[[], None]] = []
         self.objects = {} if objects is None else objects
         self.log: list[Request] = []
-        self.latency = 0.0
+        self.latency = self.quiet = 0.0
+        self.rounds = 0
         self.ranges = self.suffixes = True
         self.head_length = self.lengths = True
         self.etags: str | None = "strong"
@@ -54,10 +72,31 @@ class ObjectServer:
         self.faults: list[int | str | tuple[int, dict[str, str]]] = []
         self.only = ""
         self.before = lambda request: None
-        self.url = ""
-        self.connections: set[asyncio.Transport] = set()
         self.most_at_once = 0
         self.at_once = 0
+
+    @property
+    def url(self) -> str:
+        """The root."""
+        return f"{self.address}/{self.life}"
+
+    def own(self, path: str) -> str | None:
+        """The path of an object below ``url``; None for one below an older url."""
+        life, _, inner = path.partition("/")
+        return inner if life == str(self.life) else None
+
+    def hold(self, end: Callable[[], None]) -> None:
+        """Keep an answer until it is quiet."""
+        self._held.append(end)
+        if self._release is not None:
+            self._release.cancel()
+        self._release = asyncio.get_running_loop().call_later(self.quiet, self._let_go)
+
+    def _let_go(self) -> None:
+        self.rounds += 1
+        held, self._held = self._held, []
+        for end in held:
+            end()
 
     def etag(self, data: bytes) -> str | None:
         """The entity tag of a content, as it is sent."""
@@ -144,23 +183,30 @@ class _Connection(asyncio.Protocol):
                 name.lower(): value for name, _, value in (line.partition(": ") for line in rest)
             }
             method, target, _ = first.split(" ")
-            request = Request(
-                method, target.lstrip("/"), headers.get("range"), headers.get("if-match")
-            )
-            self._begin(request)
+            path = self._server.own(target.lstrip("/"))
+            if path is None:
+                self._transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                continue
+            self._begin(Request(method, path, headers.get("range"), headers.get("if-match")))
 
     def _begin(self, request: Request) -> None:
         server = self._server
         server.log.append(request)
         server.at_once += 1
         server.most_at_once = max(server.most_at_once, server.at_once)
-        if server.latency:
-            asyncio.get_running_loop().call_later(server.latency, self._end, request)
+        end = partial(self._end, request, server.life)
+        if server.quiet:
+            server.hold(end)
+        elif server.latency:
+            asyncio.get_running_loop().call_later(server.latency, end)
         else:
-            self._end(request)
+            end()
 
-    def _end(self, request: Request) -> None:
+    def _end(self, request: Request, life: int) -> None:
         server = self._server
+        if life != server.life:
+            self._transport.close()
+            return
         server.at_once -= 1
         server.before(request)
         answer, ends = server.answer(request)
@@ -178,7 +224,7 @@ def serving(objects: dict[str, bytes] | None = None) -> Iterator[ObjectServer]:
         loop.create_server(lambda: _Connection(server), "127.0.0.1", 0)
     )
     port = listener.sockets[0].getsockname()[1]
-    server.url = f"http://127.0.0.1:{port}"
+    server.address = f"http://127.0.0.1:{port}"
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

@@ -207,3 +207,28 @@ def test_blosc_containers_of_all_sizes(
             one = np.array([0]), np.array([address_of(text)]), np.array([len(text)])
             assert cells.decode(units_in_memory(*one), Scratch())
             assert out.tobytes() == values[lo:hi].tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "f8", "c16", "V3"])
+def test_every_nth_item_of_rows_of_all_lengths(kernel: native.Kernel, dtype: str) -> None:
+    item = np.dtype(dtype).itemsize
+    for n in (*range(1, 140), 1000):
+        values = np.arange(n * item, dtype="u4").astype("u1").view(dtype)
+        recipe = recipe_of(
+            ChunkDecoder(values.shape, values.dtype, values.dtype, (0,), ByteChain(()))
+        )
+        assert recipe is not None
+        text = values.tobytes()
+        for step, first in ((2, 0), (2, 1), (3, 0)):
+            expected = values[first::step]
+            if not len(expected):
+                continue
+            around = np.full((len(expected) + 2) * item, 0xA5, "u1")
+            out = around[item:-item].view(dtype)
+            cells = Cells(
+                kernel, recipe, [pieces(first, n, n, step)], out, np.zeros((), values.dtype)
+            )
+            one = np.array([0]), np.array([address_of(text)]), np.array([len(text)])
+            assert cells.decode(units_in_memory(*one), Scratch())
+            assert out.tobytes() == expected.tobytes()
+            assert (around[:item] == 0xA5).all() and (around[-item:] == 0xA5).all()

@@ -17,7 +17,6 @@ from lazytensor.errors import ChunkDecodeError, FormatError
 from lazytensor.io.codec.checksums import crc32c
 from lazytensor.io.store_open import make_store
 from lazytensor.io.zarr import ZarrSource, scan
-from lazytensor.plan.counters import snapshot
 from tests.io.zarr_cases import array_v3, distinct, little, read_all, sharding
 
 INNER, COUNT, SHARDS = 256, 16, 3
@@ -136,22 +135,6 @@ def test_indices_damaged_at_random(
         assert found == [found[0]] * 4
         values += isinstance(found[0], bytes)
     assert values > 10
-
-
-@pytest.mark.parametrize("where", ["files", "memory"])
-@pytest.mark.parametrize("switch", ["1", "0"])
-def test_chunks_that_claim_the_whole_shard(
-    switch: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading a shard of 4 MiB does not read as much once for each of its chunks."""
-    shard = Shard(1, "zstd")
-    shard.body += bytes(4 << 20)
-    shard.entries = [[n, len(shard.body) - n] for n in range(COUNT)]
-    source = sources(tmp_path, "zstd", shard.stored())[where]
-    monkeypatch.setenv("LAZYTENSOR_NATIVE", switch)
-    before = snapshot().get("bytes_read", 0)
-    assert outcome(source) is ChunkDecodeError
-    assert snapshot()["bytes_read"] - before < 1 << 20
 
 
 def test_the_index_of_a_shard_of_any_size_is_not_asked_for(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lazytensor.errors import (
 )
 from lazytensor.io import store_local
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, thread_scratch
-from lazytensor.io.store import Store, check_key, join_key, merge_ranges
+from lazytensor.io.store import Loaded, Store, check_key, join_key, merge_ranges
 from lazytensor.io.store_counting import CountingStore
 from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
@@ -112,6 +112,11 @@ def test_every_store_gives_the_same_objects(any_store: Store) -> None:
         assert any_store.get_into(key, memoryview(room)) == len(data) and room == data
     found = any_store.get_many(["a/zarr.json", "nothing", "zarr.json"])
     assert [data if data is None else bytes(data) for data in found] == [b'{"a": 1}', None, b"{}"]
+    loaded = any_store.load_many(["nothing", "a/zarr.json"])[1]
+    assert isinstance(loaded, Loaded) and bytes(loaded.data) == b'{"a": 1}'
+    assert loaded.token == any_store.token("a/zarr.json")
+    assert any_store.load_many(["nothing"]) == [None]
+    assert any_store.size_many(["nothing", "a/c/0/1"]) == [None, 2304]
     assert any_store.children("") == ["a", "b"] and any_store.children("a") == ["c"]
     assert dict(any_store.walk("a")) == {"a/zarr.json": 8, "a/c/0/1": 2304}
     assert dict(any_store.walk("nothing")) == {}

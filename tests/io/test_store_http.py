@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lazytensor as lt
 from lazytensor.errors import SourceChangedError, SourceError, SourceNotFoundError
 from lazytensor.io import store_retry
-from lazytensor.io.store import Store
+from lazytensor.io.store import Loaded, Store
 from lazytensor.io.store_open import make_store
 from lazytensor.io.store_remote import RemoteStore
 from tests.io.servers import ObjectServer, serving
@@ -35,9 +35,7 @@ def shared() -> Iterator[ObjectServer]:
 @pytest.fixture
 def server(shared: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
     """The server as it is when nothing is wrong with it."""
-    url, connections = shared.url, shared.connections
-    shared.__init__({"a/zarr.json": b'{"a": 1}', "a/big": BIG, "a/large": LARGE, "a/empty": b""})  # type: ignore[misc]
-    shared.url, shared.connections = url, connections
+    shared.renew({"a/zarr.json": b'{"a": 1}', "a/big": BIG, "a/large": LARGE, "a/empty": b""})
     monkeypatch.setattr(store_retry, "FIRST_PAUSE", 0.01)
     return shared
 
@@ -67,11 +65,24 @@ def test_objects_and_parts(store: Store, server: ObjectServer) -> None:
     assert all(request.method == "GET" for request in server.log)
 
 
+def test_objects_with_their_tokens(store: Store, server: ObjectServer) -> None:
+    server.faults, server.only = [403], "a/large"
+    big, nothing, large, empty = store.load_many(["big", "nothing", "large", "empty"])
+    assert isinstance(big, Loaded) and isinstance(empty, Loaded) and nothing is None
+    assert big.data == BIG and isinstance(large, SourceError)
+    assert len(server.log) == 4
+    server.only = ""
+    assert big.token == store.token("big") and empty.data == b""
+    assert store.size_many(["nothing", "large", "empty"]) == [None, len(LARGE), 0]
+
+
 def test_keys_are_quoted_and_queries_stay_at_the_end(server: ObjectServer) -> None:
     server.objects |= {"x/a%20b%3F%23%2541?sig=1": b"1"}
     assert make_store(f"{server.url}/x?sig=1").get("a b?#%41") == b"1"
+    server.log.clear()
     with pytest.raises(SourceError, match="not allowed"):
         make_store(f"{server.url}/x").get_many(["ok", "../a"])
+    assert not server.log
 
 
 class TestRoundTrips:
@@ -111,6 +122,7 @@ class TestRoundTrips:
         ),
         ahead=st.sampled_from([None, (0, 200_000), (-1_000_000, 0), (0, 1), (-1, 0)]),
     )
+    @example(ranges=[(0, 300_000), (100_000, 5), (0, 7), (2_000_000, 9)], ahead=(0, 1))
     def test_any_ranges(
         self, store: Store, ranges: list[tuple[int, int]], ahead: tuple[int, int] | None
     ) -> None:

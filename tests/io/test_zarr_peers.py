@@ -291,7 +291,7 @@ def test_open_zarr_objects(tmp_path: Path, kind: str) -> None:
 
 
 def test_zarr_stores_of_other_kinds_are_asked_themselves() -> None:
-    with pytest.raises(SourceNotFoundError, match="no zarr array or group at .*memory"):
+    with pytest.raises(SourceNotFoundError, match=r"no zarr array or group at .*memory"):
         scan(zarr.storage.LoggingStore(zarr.storage.MemoryStore(), log_level="ERROR"))
 
 

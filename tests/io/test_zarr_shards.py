@@ -451,7 +451,9 @@ class TestBadShards:
     @pytest.mark.parametrize("entry", [(0, 0), (4, 0), (0, 1), (0, 3), (40, 0)])
     def test_ranges_of_the_wrong_size(self, entry: tuple[int, int]) -> None:
         data = indexed([(0, 2), entry], b"\1\2\3\4")
-        with pytest.raises(ChunkDecodeError, match=f"'c/0': expected 2 bytes, found {entry[1]}"):
+        with pytest.raises(
+            ChunkDecodeError, match=f"expected (at most )?2 bytes, found {entry[1]}"
+        ):
             read(v3(DOCUMENT, {"c/0": data}))
 
     def test_ranges_that_overlap_and_reach_into_the_index(self) -> None:

@@ -8,6 +8,7 @@ What is compiled (``native.kernels.chunks``) is the common case: at most one com
 most one byte shuffle, then byte order. A chunk that it does not like, damaged ones among them, is
 left alone and reported; the caller decodes it the plain way, which succeeds or raises the right
 error.
+Blocks of a blosc container that hold nothing of what is wanted are passed over, damaged or not.
 So nothing depends on the kernel: without it (not compiled yet, switched off, decoders not found)
 everything takes the plain way.
 """
@@ -55,8 +56,11 @@ _MOST_CHUNK = 56 << 20  # and what it may be encoded to is still kept as scratch
 _STREAMED = 32 << 20
 # Room for chunks that lie side by side: small enough for the second cache.
 _ROW = 256 << 10
-# Not waiting for the other end of a pipe, and not kept by a program that is started meanwhile.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+# Not waiting for the other end of a pipe, no terminal made our own, and not kept by a program that
+# is started meanwhile.
+_OPEN_FLAGS = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC"):
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 
 class Recipe:
@@ -104,6 +108,8 @@ def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
     if not 0 < decoder.nbytes <= _MOST_CHUNK:
         return None
     if len(decoder.shape) > block.MOST_RANK:
+        return None
+    if decoder.mask is not None:  # bits beside the value are dropped by the plain way
         return None
     if decoder.stored is not dtype and dtype.kind not in "iufcmM":
         return None
@@ -186,8 +192,11 @@ class Cells:
         steps: list[int] = []
         triples: list[int] = []
         offsets: list[int] = []
-        for dim, stride, place in zip(pieces, recipe.strides, places, strict=True):
-            steps.append(stride * (dim[0][1].step or 1))
+        for dim, stride, place, extent in zip(
+            pieces, recipe.strides, places, recipe.shape, strict=True
+        ):
+            # A step beyond the chunk means the same however long it is, and has no bound.
+            steps.append(stride * min(dim[0][1].step or 1, extent))
             offsets.append(5 * rank + len(triples))
             for _, where, spot in dim:
                 triples += (where.start * stride, spot.stop - spot.start, spot.start * place)

@@ -59,6 +59,12 @@ class ByteChain:
             exact = encoded is not None
             size = codec.encoded_bound(size) if encoded is None else encoded
 
+    def bound(self, size: int) -> int:
+        """No sane encoders make more than this of ``size`` bytes."""
+        for codec in reversed(self.codecs):
+            size = codec.encoded_bound(size)
+        return size
+
     def decode(self, data: Buffer, size: int, out: memoryview | None, scratch: Scratch) -> Buffer:
         """Decode to exactly ``size`` bytes, in ``out`` if given; ``ChunkDecodeError``."""
         codecs = self.codecs
@@ -158,6 +164,10 @@ class ChunkDecoder:
                 f"chunks of shape {self.shape} and {self.dtype} have {self.nbytes} bytes; "
                 f"at most {MOST_CHUNK_BYTES} are decoded"
             )
+
+    def most_stored(self) -> int:
+        """No sane encoder makes more bytes than this of a chunk."""
+        return self.chain.bound(self.nbytes)
 
     def decode_into(
         self,

@@ -122,6 +122,10 @@ class TextDecoder(ChunkDecoder):
         self.reader = reader
         self.raw = False
 
+    def most_stored(self) -> int:
+        """Their reader knows how long the text can be."""
+        return self.chain.bound(self.reader.most(prod(self.shape)))
+
     def target(self, place: np.ndarray) -> None:
         """Strings are never decoded in place."""
         return

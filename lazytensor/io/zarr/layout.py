@@ -21,7 +21,7 @@ from lazytensor.io.store import Buffer, Store, StoredObject
 from lazytensor.native import kernel
 from lazytensor.plan.counters import count
 
-__all__ = ["Layout", "Piece", "PlainLayout", "Where", "cell_of", "pieces"]
+__all__ = ["Layout", "Piece", "PlainLayout", "Where", "cell_of", "pieces", "stored_bytes"]
 
 Where = tuple[slice, ...]
 Piece = tuple[int, slice, slice]
@@ -81,12 +81,33 @@ def cell_of(cells: Sequence[Sequence[Piece]], number: int) -> tuple[Where, Where
     return tuple(reversed(where)), tuple(reversed(spot))
 
 
+def stored_bytes(store: Store, key: str, most: int, scratch: Scratch) -> Buffer | None:
+    """All bytes of an object; None if there is none.
+
+    Of a file only if that has at most ``most`` bytes, which is more than an encoder makes: a sparse
+    file of a terabyte costs nothing to make.
+    """
+    if store.folder is None:
+        return store.get(key, scratch)
+    whole = store.open(key)
+    if whole is None:
+        return None
+    with whole:
+        if whole.size > most:
+            raise ChunkDecodeError(f"expected at most {most} stored bytes, found {whole.size}")
+        return whole.read(0, whole.size, scratch)
+
+
 class Layout(Protocol):
-    """The values of one stored object, of ``shape``, readable in cells of ``grain``."""
+    """The values of one stored object, of ``shape``, readable in cells of ``grain``.
+
+    ``most``: no sane writer makes more bytes than this of them.
+    """
 
     shape: tuple[int, ...]
     grain: tuple[int, ...]
     is_sharded: bool
+    most: int
 
     def read(
         self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
@@ -126,6 +147,7 @@ class PlainLayout:
         self.decoder = decoder
         self.shape = decoder.shape
         self.grain = decoder.shape
+        self.most = decoder.most_stored()
         self._recipe: Recipe | None = None
         self._asked = False
 
@@ -164,7 +186,7 @@ class PlainLayout:
         decoder = self.decoder
         target = decoder.target(place) if decoder.raw else None
         if target is None:
-            data = store.get(key, scratch)
+            data = stored_bytes(store, key, self.most, scratch)
             if data is None:
                 return False
             count("bytes_read", len(data))

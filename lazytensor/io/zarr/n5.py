@@ -31,7 +31,7 @@ from lazytensor.io.store import Buffer, Store, StoredObject
 from lazytensor.io.zarr.document import Fields
 from lazytensor.io.zarr.grids import CellGrid
 from lazytensor.io.zarr.keys import KeyEncoding
-from lazytensor.io.zarr.layout import Where
+from lazytensor.io.zarr.layout import Where, stored_bytes
 from lazytensor.io.zarr.metadata import ArrayMetadata, GroupMetadata
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
@@ -43,6 +43,7 @@ _OWN_KEYS = frozenset((*_ARRAY_KEYS, "compression", "compressionType", "n5"))
 _DTYPES = tuple(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64))
 _DTYPES += ("float32", "float64")
 _MOST_BLOCK_EXTENT = 1 << 31
+_MOST_HEADER = 8
 _DEFAULT, _VARYING = 0, 1
 
 
@@ -163,6 +164,7 @@ class N5Layout:
         self.fill = np.zeros((), dtype)
         self.fill.flags.writeable = False
         self._full = self._decoder(shape)
+        self.most = _MOST_HEADER + 4 * len(shape) + self._full.most_stored()
 
     def _decoder(self, shape: tuple[int, ...]) -> ChunkDecoder:
         stored = self.dtype.newbyteorder(">")
@@ -177,7 +179,7 @@ class N5Layout:
         self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
     ) -> bool:
         """Read and decode the block."""
-        data = store.get(key, scratch)
+        data = stored_bytes(store, key, self.most, scratch)
         if data is None:
             return False
         count("bytes_read", len(data))

@@ -207,7 +207,7 @@ class ShardsReading:
         table = self._layout.entries_of(index, part.where)
         offsets, sizes = table.T
         there = (table != ABSENT).any(axis=1)
-        inside = (sizes <= whole.size) & (offsets <= whole.size - np.minimum(sizes, whole.size))
+        inside = self._layout.sound(offsets, sizes, whole.size)
         if whole.size >> _SPACE or not (inside | ~there).all():
             self._unsound.append(part)
             return np.zeros((0, 2), np.uint64), part.numbers[:0]

@@ -16,7 +16,7 @@ import numpy as np
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
 from lazytensor.io.codec.pipeline import ByteChain
-from lazytensor.io.codec.text import TextDecoder
+from lazytensor.io.codec.text import MOST_TEXT_BYTES
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
 from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
@@ -66,25 +66,15 @@ def group_ranges(
             a = c
 
 
-def _most_bytes(layout: Layout) -> int:
-    """No sane writer makes more than this of the values of a layout."""
-    if isinstance(layout, ShardLayout):
-        return layout.most
-    assert isinstance(layout, PlainLayout)
-    decoder = layout.decoder
-    most = decoder.nbytes
-    if isinstance(decoder, TextDecoder):
-        most = decoder.reader.most(math.prod(layout.shape))
-    for codec in reversed(decoder.chain.codecs):
-        most = codec.encoded_bound(most)
-    return most
-
-
 def _outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
     return ChunkDecodeError(
         f"inner chunk at {at}: the index says bytes [{offset}, {offset + size}) of a shard of "
         f"{shard.size} bytes"
     )
+
+
+def _too_long(size: int, most: int, at: list[int]) -> ChunkDecodeError:
+    return ChunkDecodeError(f"inner chunk at {at}: expected at most {most} bytes, found {size}")
 
 
 class _Window(StoredObject):
@@ -132,7 +122,12 @@ class ShardLayout:
         grain = dict(zip(axes, inner.grain, strict=True))
         partial = not outer.codecs
         self.grain = tuple(grain[a] for a in range(len(axes))) if partial else shape
-        self.most = index.stored_nbytes + 2 * math.prod(index.counts) * _most_bytes(inner)
+        chunks = 2 * math.prod(index.counts) * inner.most
+        if fill.dtype.kind == "T":  # what holds for one chunk of strings holds for all in a shard
+            chunks = min(chunks, MOST_TEXT_BYTES)
+        self.most = index.stored_nbytes + chunks
+        # Of a shard in a shard only the index and what is needed are read.
+        self.longest = ABSENT if inner.is_sharded else inner.most
 
     def read(
         self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
@@ -165,8 +160,7 @@ class ShardLayout:
             return []
         part = _entries(self.index.read(whole, key, scratch), self._cells(where))
         starts, sizes = part[(part != ABSENT).any(axis=1)].T
-        fits = np.minimum(sizes, whole.size)
-        sound = (fits == sizes) & (starts <= whole.size - fits)
+        sound = self.sound(starts, sizes, whole.size)
         return list(zip(starts[sound].tolist(), (starts + sizes)[sound].tolist(), strict=True))
 
     def inner_cells(self, shards: Sequence[Sequence[Piece]]) -> list[list[Piece]]:
@@ -183,6 +177,15 @@ class ShardLayout:
                     dim.append((shard * counts + cell, part, moved))
             found.append(dim)
         return found
+
+    def sound(self, starts: np.ndarray, sizes: np.ndarray, end: int) -> np.ndarray:
+        """Which chunks lie inside a shard of ``end`` bytes and are no longer than one can be.
+
+        Chunks that all claim the whole shard would be read once for each of them.
+        """
+        fits = np.minimum(sizes, min(end, self.longest))
+        inside: np.ndarray = (sizes == fits) & (starts <= end - fits)
+        return inside
 
     def entries_of(self, index: np.ndarray, where: Where) -> np.ndarray:
         """Offset and size of each inner chunk that a part touches, in C order: ``(n, 2)``."""
@@ -240,6 +243,8 @@ class ShardLayout:
                 continue
             if offset + size > shard.size:
                 raise _outside(offset, size, shard, [piece.start for piece in spot])
+            if size > self.longest:
+                raise _too_long(size, self.longest, [piece.start for piece in spot])
             wanted.append((inside, place))
             ranges.append((offset, offset + size))
         self._read_ranges(shard, key, ranges, wanted, scratch, store)
@@ -258,7 +263,7 @@ class ShardLayout:
         stored = (part != ABSENT).any(axis=1)
         numbers = np.flatnonzero(stored)
         starts, sizes = part[numbers].T
-        if ((sizes > shard.size) | (starts > shard.size - np.minimum(sizes, shard.size))).any():
+        if not self.sound(starts, sizes, shard.size).all():
             return False
         starts, sizes = starts.astype(np.int64), sizes.astype(np.int64)
         order = np.argsort(starts, kind="stable")

@@ -36,10 +36,12 @@ class Fetched(NamedTuple):
     absent: set[str]
 
 
-def open_shards(store: Store, shards: Sequence[tuple[str, ShardLayout]]) -> Fetched:
-    """Open shards (key and layout) and fetch their indices together."""
+def open_shards(
+    store: Store, shards: Sequence[tuple[str, ShardLayout]], *, recall: bool = False
+) -> Fetched:
+    """Open shards (key and layout) and fetch their indices together; as ``Store.open_many``."""
     keys = [key for key, _ in shards]
-    opened = store.open_many(keys, _ahead([layout for _, layout in shards]), recall=True)
+    opened = store.open_many(keys, _ahead([layout for _, layout in shards]), recall=recall)
     ready = {key: whole for key, whole in zip(keys, opened, strict=True) if whole is not None}
     absent = set(keys) - ready.keys()
     indices = {
@@ -53,7 +55,7 @@ def open_shards(store: Store, shards: Sequence[tuple[str, ShardLayout]]) -> Fetc
 
 def fetch_shards(store: Store, parts: Sequence[Part], scratch: Scratch) -> Fetched:
     """Fetch parts of shards together."""
-    found = open_shards(store, [(part.key, part.layout) for part in parts])
+    found = open_shards(store, [(part.key, part.layout) for part in parts], recall=True)
     ready = found.ready
 
     def wanted(part: Part) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ from lazytensor.errors import (
     FormatError,
     SerializationError,
     SourceChangedError,
+    SourceError,
     SourceNotFoundError,
 )
 from lazytensor.io.codec.compiled import Cells
@@ -206,8 +207,8 @@ class ZarrSource:
                 self._read_batch(batch, scratch)
             return
         if self._store.remote and isinstance(meta.layout, ShardLayout):
-            layout = meta.layout
-            parts = ((Part(key, layout, where), place) for key, where, place in tasks)
+            shards = meta.layout
+            parts = ((Part(key, shards, where), place) for key, where, place in tasks)
             while some := list(islice(parts, self._store.batch)):
                 self._read_shards(some, scratch)
             return
@@ -260,6 +261,10 @@ class ZarrSource:
         try:
             if reading.begin(shard_parts(layout, cells, boxes, self._keys(cells))):
                 return reading
+        except SourceError:
+            # The plain way opens one shard at a time, and says what is wrong with which.
+            reading.close()
+            return None
         except BaseException:
             reading.close()
             raise

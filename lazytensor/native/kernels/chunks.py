@@ -271,6 +271,7 @@ def decode_row(p: int, unit: int, n: int) -> int:
 def decode_part(p: int, unit: int, end: int) -> int:
     """Put units in their places; how many were not done."""
     failures = 0
+    put(p, HELD_FILE, -1)
     while unit < end:
         n = row_of(p, unit, end)
         if n > 1:
@@ -287,7 +288,6 @@ def decode_part(p: int, unit: int, end: int) -> int:
 def kernel(p: int) -> int:
     """Put units in their places, part by part until none is left; how many were not done."""
     failures = 0
-    put(p, HELD_FILE, -1)
     while True:
         part = take_one(word(p, NEXT))
         if part >= word(p, PARTS):

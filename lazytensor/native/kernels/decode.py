@@ -48,7 +48,10 @@ def decode_lz4(p: int, at: int, size: int, to: int, nbytes: int) -> bool:
 @inner
 def decode_zstd(p: int, at: int, size: int, to: int, nbytes: int) -> bool:
     """Whether Zstandard frames give exactly ``nbytes``."""
-    return call_i64(word(p, DECODE_ZSTD), (word(p, CONTEXT), to, nbytes, at, size)) == nbytes
+    context = word(p, CONTEXT)
+    if context == 0:  # there was no memory for one, and the library does not ask
+        return False
+    return call_i64(word(p, DECODE_ZSTD), (context, to, nbytes, at, size)) == nbytes
 
 
 @inner

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
 from lazytensor.native.intrinsics import (
     copy_row,
     inner,
+    intrinsic,
     load_i64,
     store_u8,
     store_u16,
@@ -54,6 +60,61 @@ def copy_rows(
                 copy_short_row(t + r * to_row, a + r * at_row, n)
 
 
+def _thinner(size: int, *, odd: bool) -> Any:
+    """``thin(target, source)``: every second item of 64 bytes, the even or the odd ones."""
+    items = 64 // size
+
+    @intrinsic
+    def thin(typing: Any, target: Any, source: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            item = ir.IntType(8 * size)
+            whole = ir.VectorType(item, items)
+            half = ir.VectorType(item, items // 2)
+            found = builder.load(builder.inttoptr(values[1], whole.as_pointer()))
+            found.align = 1
+            picked = list(range(int(odd), items, 2))
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), items // 2), picked)
+            thinned = builder.shuffle_vector(found, found, mask)
+            builder.store(thinned, builder.inttoptr(values[0], half.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), emit
+
+    return thin
+
+
+thin_1, thin_2, thin_4 = (_thinner(size, odd=False) for size in (1, 2, 4))
+thin_odd_1, thin_odd_2, thin_odd_4 = (_thinner(size, odd=True) for size in (1, 2, 4))
+
+
+@inner
+def thin_row(to: int, at: int, n: int, size: int) -> int:
+    """Copy items that lie every second one in the source; how many of ``n`` were.
+
+    64 bytes are read at a time, and none of them lies behind the last item that is wanted: what
+    would end one item later begins one item earlier.
+    """
+    block = 32 // size
+    i = 0
+    while i + block < n:
+        if size == 1:
+            thin_1(to + i, at + 2 * i)
+        elif size == 2:
+            thin_2(to + 2 * i, at + 4 * i)
+        else:
+            thin_4(to + 4 * i, at + 8 * i)
+        i += block
+    if i + block == n and i > 0:
+        if size == 1:
+            thin_odd_1(to + i, at + 2 * i - 1)
+        elif size == 2:
+            thin_odd_2(to + 2 * i, at + 4 * i - 2)
+        else:
+            thin_odd_4(to + 4 * i, at + 8 * i - 4)
+        i += block
+    return i
+
+
 @inner
 def copy_items(
     to: int,
@@ -67,23 +128,19 @@ def copy_items(
     size: int,
 ) -> None:
     """Copy a table of items with any strides."""
+    thins = to_item == size and at_item == 2 * size and size <= 4 and size != 3
     for r in range(rows):
         t = to + r * to_row
         a = at + r * at_row
+        first = thin_row(t, a, n, size) if thins else 0
         if size == 1:
-            for i in range(n):
+            for i in range(first, n):
                 store_u8(t + i * to_item, load8(a + i * at_item))
-        elif size == 2 and to_item == 2 and at_item == 4:  # every second one, with vectors
-            for i in range(n):
-                store_u16(t + 2 * i, load16(a + 4 * i))
         elif size == 2:
-            for i in range(n):
+            for i in range(first, n):
                 store_u16(t + i * to_item, load16(a + i * at_item))
-        elif size == 4 and to_item == 4 and at_item == 8:
-            for i in range(n):
-                store_u32(t + 4 * i, load32(a + 8 * i))
         elif size == 4:
-            for i in range(n):
+            for i in range(first, n):
                 store_u32(t + i * to_item, load32(a + i * at_item))
         elif size == 8:
             for i in range(n):
