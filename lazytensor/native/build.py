@@ -1,8 +1,7 @@
 """When a kernel is looked up, loaded and compiled, so that no caller ever waits for one.
 
-A kernel is *untried* until what its callers missed repays a look into the cache (who rents until
-he has paid the price and then buys pays at most twice the best possible), then *ready*, or
-*compiling* in a process of its own (see ``compiler``), or *unavailable* with a reason.
+A kernel is *untried* until its callers have missed enough for a look into the cache, then *ready*,
+or *compiling* in a process of its own (see ``compiler``), or *unavailable* with a reason.
 
 Forked children keep ready code, which is memory like any other, and look into the cache again for
 what was being compiled. The lock is held across a fork, so that no child inherits llvmlite's own
@@ -29,8 +28,10 @@ from lazytensor.native.objects import Kernel
 
 __all__ = ["Kernel", "kernel", "reason", "wait"]
 
-LOAD_SECONDS = 0.04
-"""What a first look into the cache costs: importing llvmlite, linking."""
+LOAD_SECONDS = 0.005
+"""What callers have missed when a look into the cache is due. It costs 20 to 40 ms once, importing
+llvmlite and linking; but who reads for that long goes on reading, and callers count only what one
+thread alone would have saved, not what two lose to each other."""
 
 COMPILE_SECONDS = 300
 """A compiler that takes longer hangs, or its machine does."""
@@ -122,7 +123,7 @@ def kernel(name: str, *, text: str | None = None, saves: float = math.inf) -> Ke
         Source of such a module made by a program: ``name`` then only says what it is.
     saves
         Seconds that the compiled code would have saved the caller this time, by its estimate.
-        Once the sum of what was missed repays it, the cache is looked into (about 40 ms the first
+        Once enough was missed (``LOAD_SECONDS``), the cache is looked into (about 40 ms the first
         time), and if it has nothing, a compilation starts in the background.
 
     The kernel takes the address of its block of int64 parameters and returns an int64; it releases
