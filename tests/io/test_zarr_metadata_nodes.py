@@ -237,6 +237,14 @@ def test_attributes_may_hold_anything_that_python_writes() -> None:
     assert source.attrs["e"] == 2 and source.attrs["f"] == "\ud800"
 
 
+def _parses(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except RecursionError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("depth", [300, 1000, 100_000])
 @pytest.mark.parametrize("key", ["attributes", "shape", "codecs", "fill_value", "extra"])
 def test_deeply_nested_documents_are_read_or_refused(key: str, depth: int) -> None:
@@ -245,7 +253,8 @@ def test_deeply_nested_documents_are_read_or_refused(key: str, depth: int) -> No
     if key == "attributes":
         nested = f'{{"x": {nested}}}'
     data = json.dumps(document).replace('"@"', nested).encode()
-    if key == "attributes" and depth == 300:
+    # How deep the parser of JSON goes is up to the release of Python; never as deep as 100 000.
+    if key == "attributes" and (depth == 300 or (depth == 1000 and _parses(data))):
         assert lt.scan_zarr({"zarr.json": data}).shape == (1,)
         return
     with pytest.raises(FormatError, match=r"memory/zarr\.json") as caught:
