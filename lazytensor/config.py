@@ -206,16 +206,39 @@ class QueryOptFlags:
 
     >>> QueryOptFlags(slice_pushdown=False).slice_pushdown
     False
-    >>> QueryOptFlags.none().update(simplify_expression=True)
-    QueryOptFlags(simplify_expression=True, slice_pushdown=False, overlay_culling=False)
+    >>> flags = QueryOptFlags.none().update(simplify_expression=True)
+    >>> flags.simplify_expression, flags.slice_pushdown
+    (True, False)
     """
 
     simplify_expression: bool = True
-    """Compose views of views, drop what changes nothing, undo joins of one layer."""
+    """Compose views of views, drop what changes nothing, merge like operations on each other."""
     slice_pushdown: bool = True
     """Move views towards the sources, so that only what is needed is read and computed."""
     overlay_culling: bool = True
     """Drop layers outside the window or hidden under later ones."""
+    join_flattening: bool = True
+    """Joins of joins and overlays of overlays become one; an overlay without overlap a join."""
+    cast_pushdown: bool = True
+    """Cast where the elements are fewest, and once instead of twice, where that is exact."""
+    rechunk_elim: bool = True
+    """Drop grids that nobody looks at."""
+    constant_folding: bool = True
+    """Compute what depends on no data, chunks that are known to be missing among it."""
+    reduction_pushdown: bool = True
+    """Reduce the parts of a join by themselves, where that saves work."""
+    pyramid_substitution: bool = True
+    """Read a stored level of a pyramid in place of computing it, where it is proven to be equal."""
+    lookup_tables: bool = True
+    """Compute a chain of operations on 8 or 16 bits once for each possible value."""
+    comm_subplan_elim: bool = True
+    """Compute what several results, or several parts of one, need of the same once."""
+
+    def __repr__(self) -> str:
+        off = [field.name for field in fields(self) if not getattr(self, field.name)]
+        if len(off) == len(fields(self)):
+            return "QueryOptFlags.none()"
+        return f"QueryOptFlags({', '.join(f'{name}=False' for name in off)})"
 
     @classmethod
     def none(cls) -> QueryOptFlags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 
@@ -22,7 +23,7 @@ from lazytensor.plan.rules import BARRIERS, PASSES
 from lazytensor.plan.rules.law import law
 from tests.plan.random_plans import leaf, plans, translated
 
-FLAGS = ("simplify_expression", "slice_pushdown", "overlay_culling")
+FLAGS = tuple(field.name for field in dataclasses.fields(QueryOptFlags))
 F4 = np.dtype("f4")
 
 
