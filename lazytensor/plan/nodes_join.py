@@ -17,7 +17,7 @@ from lazytensor.plan.align import describe_shape, hull_domain, merge_domains
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index_interval import check_extent
-from lazytensor.plan.interval import IntervalIndex
+from lazytensor.plan.interval import FewIntervals, IntervalIndex
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import dominant_grid
 from lazytensor.plan.spec import Axis
@@ -26,6 +26,9 @@ __all__ = ["Join", "Overlay"]
 
 # More cells of layers that do not fit together are not written out, one by one, for a grid.
 _MOST_EDGES = 1 << 20
+
+# So many layers are compared one by one.
+_FEW_LAYERS = 8
 
 
 class Join(Node):
@@ -150,7 +153,7 @@ class Overlay(Node):
     fields = ("inputs", "window", "fill")
     window: IndexDomain
     fill: bytes | None
-    _index: IntervalIndex | None
+    _index: IntervalIndex | FewIntervals | None
 
     @classmethod
     def of(
@@ -188,8 +191,14 @@ class Overlay(Node):
         return self.inputs[:1]
 
     @property
-    def index(self) -> IntervalIndex:
+    def index(self) -> IntervalIndex | FewIntervals:
         """Which layers meet a window, and which of them are on top there."""
+        if self._index is None and len(self.inputs) <= _FEW_LAYERS:
+            domains = [x.domain for x in self.inputs]
+            few = FewIntervals(
+                [tuple(zip(x.inclusive_min, x.exclusive_max, strict=True)) for x in domains]
+            )
+            object.__setattr__(self, "_index", few)
         if self._index is None:
             lo = np.array([x.domain.inclusive_min for x in self.inputs], np.int64)
             hi = np.array([x.domain.exclusive_max for x in self.inputs], np.int64)

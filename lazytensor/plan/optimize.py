@@ -6,7 +6,9 @@ if every consumer of that node is a view that can move, for otherwise the node w
 twice. A moved view lands on the next node down and waits there for that node's turn, so a slice
 travels through a chain of ten thousand operations in one sweep, in linear time and without
 recursion. What a law returns takes its turn like every other node. After the sweep the plan is
-rebuilt from below; sweeps are repeated until no law fires.
+rebuilt from below. Rebuilding makes nodes that no law has seen; only if one applies to them, or the
+sharing gate was shut by a consumer that may be gone now, is there another sweep. Most plans take
+one.
 
 Each firing is checked: shape, dtype, names and domain of a replacement are those of what it
 replaces. Which laws there are is in ``plan.rules``.
@@ -16,11 +18,12 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple, cast
 
 from lazytensor.config import QueryOptFlags
+from lazytensor.plan.chains import through_chain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, View
@@ -92,13 +95,17 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
     window = _window(root, flags)
     if window is not None:
         return window
+    return _remembered(root, flags, lambda: _chain(root, flags) or _fixpoint(root, flags, []))
+
+
+def _remembered(root: Node, flags: QueryOptFlags, make: Callable[[], Node]) -> Node:
     known = _memo.get(root)
     if known is None:
         known = _memo[root] = {}
     elif flags in known:
         # None stands for the root itself: an entry that held its own key would never die.
         return known[flags] or root
-    result = _fixpoint(root, flags, [])
+    result = make()
     known[flags] = None if result is root else result
     return result
 
@@ -123,13 +130,33 @@ def _window(root: Node, flags: QueryOptFlags) -> Node | None:
     return root if settled else None
 
 
+def _chain(root: Node, flags: QueryOptFlags) -> Node | None:
+    """What laws make of a chain of operations, found without the driver; else None."""
+    if not (flags.simplify_expression and flags.slice_pushdown):
+        return None
+    laws = _enabled(flags)
+
+    def has_law(node: Node) -> bool:
+        for law in laws.alone.get(type(node), ()):
+            after = law.apply(node)
+            if after is not None and after is not node:
+                return True
+        return False
+
+    def below(node: Node) -> Node:
+        # By the driver, which does not recur: chains may follow each other by the thousand.
+        return _remembered(node, flags, lambda: _fixpoint(node, flags, []))
+
+    return through_chain(root, has_law, below)
+
+
 def _fixpoint(root: Node, flags: QueryOptFlags, firings: list[Firing]) -> Node:
     laws = _enabled(flags)
     quiet: set[tuple[Node, ...]] = set()
     for _ in range(_MAX_SWEEPS):
-        fired = len(firings)
-        root = _Sweep(root, laws, firings, quiet).run()
-        if len(firings) == fired:
+        sweep = _Sweep(root, laws, firings, quiet)
+        root = sweep.run()
+        if sweep.is_settled():
             break
     return root
 
@@ -165,7 +192,7 @@ class _Sweep:
     """One visit of every node, and the plan that comes of it."""
 
     __slots__ = (
-        "becomes", "firings", "laws", "level", "pending",
+        "becomes", "firings", "fresh", "held_back", "laws", "level", "pending",
         "quiet", "root", "rounds", "users", "waiting",
     )  # fmt: skip
 
@@ -185,6 +212,9 @@ class _Sweep:
         self.pending: set[Node] = set()
         self.rounds: dict[Node, int] = {}
         self.level = -1
+        # Nodes made while rebuilding; and whether the sharing gate kept a view from moving.
+        self.fresh: list[Node] = []
+        self.held_back = False
 
     def run(self) -> Node:
         """Visit, then rebuild from below."""
@@ -196,6 +226,23 @@ class _Sweep:
             else:
                 self.level -= 1
         return self._rebuilt() if self.becomes else self.root
+
+    def is_settled(self) -> bool:
+        """True if another sweep over the result would find nothing to do."""
+        if not self.becomes:
+            return True
+        if self.held_back:
+            return False
+        return not any(map(self._has_law, self.fresh))
+
+    def _has_law(self, node: Node) -> bool:
+        laws = self.laws.alone.get(type(node))
+        if laws is not None and self._find(laws, node) is not None:
+            return True
+        if type(node) is not View or not node.size:
+            return False
+        laws = self.laws.under_view.get(type(node.x))
+        return laws is not None and self._find(laws, node, node.x) is not None
 
     def _use(self, node: Node, user: Node | None) -> None:
         """``user`` consumes ``node``: it takes a turn, or another one, with that known."""
@@ -248,16 +295,23 @@ class _Sweep:
     def _move(self, node: Node, views: list[View], *, shared: bool) -> None:
         """Let the views on ``node`` move below it, as far as laws and the sharing gate allow."""
         laws = self.laws.under_view.get(type(node))
-        if laws is None or (shared and all(law.gated for law in laws)):
+        if laws is None:
+            return
+        if shared and all(law.gated for law in laws):
+            self.held_back = True
             return
         moved = [self._unless_circling(self._find(laws, view, node), node) for view in views]
         # Who stays needs the node: what a gated law moves then would be computed twice.
         stays = shared or any(found is None for found in moved)
         for view, found in zip(views, moved, strict=True):
-            if found is not None and not (stays and found.law.gated):
-                self.firings.append(found)
-                del self.users[node][view]
-                self._become(view, found.after)
+            if found is None:
+                continue
+            if stays and found.law.gated:
+                self.held_back = True
+                continue
+            self.firings.append(found)
+            del self.users[node][view]
+            self._become(view, found.after)
 
     def _unless_circling(self, found: Firing | None, node: Node) -> Firing | None:
         """None once a view has stayed above the same kind of node again and again.
@@ -309,7 +363,9 @@ class _Sweep:
             if after is not None:
                 final[node] = final[after]
             elif node not in final:
-                final[node] = _on(node, tuple([final[child] for child in node.inputs]))
+                rebuilt = final[node] = _on(node, tuple([final[child] for child in node.inputs]))
+                if rebuilt is not node:
+                    self.fresh.append(rebuilt)
         return final[self.root]
 
 

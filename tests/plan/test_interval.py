@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from lazytensor.errors import ShapeError
-from lazytensor.plan.interval import IntervalIndex, subtract
+from lazytensor.plan.interval import FewIntervals, IntervalIndex, subtract
 from lazytensor.plan.source import Box
 
 HOLE = -1
@@ -30,7 +30,9 @@ def painted(lo: np.ndarray, hi: np.ndarray, box: Box) -> np.ndarray:
     return grid
 
 
-def check_visible(index: IntervalIndex, lo: np.ndarray, hi: np.ndarray, box: Box) -> None:
+def check_visible(
+    index: IntervalIndex | FewIntervals, lo: np.ndarray, hi: np.ndarray, box: Box
+) -> None:
     """Pieces are disjoint, fill the window, and say what a painter sees."""
     expected = painted(lo, hi, box)
     layers, holes = index.visible(box)
@@ -77,6 +79,15 @@ def test_query_and_visible_match_a_painted_grid(scene: tuple[np.ndarray, np.ndar
     index = IntervalIndex(lo, hi)
     assert index.query(box).tolist() == meeting(lo, hi, box)
     check_visible(index, lo, hi, box)
+
+
+@given(scenes())
+def test_few_boxes_are_compared_one_by_one(scene: tuple[np.ndarray, np.ndarray, Box]) -> None:
+    lo, hi, box = scene
+    bounds = np.stack([lo, hi], axis=-1).tolist()
+    few = FewIntervals([tuple((a, b) for a, b in own) for own in bounds])
+    assert few.query(box) == meeting(lo, hi, box)
+    check_visible(few, lo, hi, box)
 
 
 @given(scenes())

@@ -52,7 +52,7 @@ def view_through_overlay(view: View, overlay: Overlay) -> Node | None:
 
 def _seen_through(transform: IndexTransform, overlay: Overlay) -> Node | None:
     layers = []
-    for k in overlay.index.query(hull(transform)).tolist():
+    for k in overlay.index.query(hull(transform)):
         x = overlay.inputs[k]
         part = _part_within(transform, x.domain)
         if part is not None:
