@@ -418,9 +418,18 @@ class IndexDomain(_Fields):
         )
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         if not isinstance(other, IndexDomain):
             return NotImplemented
-        return self._values() == other._values()
+        # The optimizer compares domains by the dozen: most differ in their bounds, if at all.
+        return (
+            self.exclusive_max == other.exclusive_max
+            and self.inclusive_min == other.inclusive_min
+            and self.labels == other.labels
+            and self.implicit_lower_bounds == other.implicit_lower_bounds
+            and self.implicit_upper_bounds == other.implicit_upper_bounds
+        )
 
     def __hash__(self) -> int:
         return hash(self._values())

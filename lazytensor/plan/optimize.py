@@ -24,12 +24,14 @@ from typing import NamedTuple, cast
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.chains import through_chain
+from lazytensor.plan.cost import reads
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, View
 from lazytensor.plan.nodes_block import Call
 from lazytensor.plan.rules import PASSES
 from lazytensor.plan.rules.law import Law
+from lazytensor.plan.rules.pyramid import may_be_a_level
 from lazytensor.plan.rules.simplify import compose_views
 
 __all__ = ["Firing", "Trace", "optimize"]
@@ -127,7 +129,7 @@ def _window(root: Node, flags: QueryOptFlags) -> Node | None:
             return None
         root = cast("View", compose_views(root, below))
     settled = type(root.x) is Scan and 0 not in root.shape and root.shape != root.x.shape
-    return root if settled else None
+    return root if settled and not may_be_a_level(root) else None
 
 
 def _chain(root: Node, flags: QueryOptFlags) -> Node | None:
@@ -153,12 +155,28 @@ def _chain(root: Node, flags: QueryOptFlags) -> Node | None:
 def _fixpoint(root: Node, flags: QueryOptFlags, firings: list[Firing]) -> Node:
     laws = _enabled(flags)
     quiet: set[tuple[Node, ...]] = set()
+    after = root
     for _ in range(_MAX_SWEEPS):
-        sweep = _Sweep(root, laws, firings, quiet)
-        root = sweep.run()
+        sweep = _Sweep(after, laws, firings, quiet)
+        after = sweep.run()
         if sweep.is_settled():
             break
-    return root
+    if any(firing.law.flag == "pyramid_substitution" for firing in firings):
+        return _unless_dearer(after, root, flags, firings)
+    return after
+
+
+def _unless_dearer(after: Node, root: Node, flags: QueryOptFlags, firings: list[Firing]) -> Node:
+    """A plan that reads levels of a pyramid; the one without if that reads less.
+
+    It does where the finer level is read all the same, for something else.
+    """
+    fired: list[Firing] = []
+    without = _fixpoint(root, flags.update(pyramid_substitution=False), fired)
+    if reads(after) <= reads(without):
+        return after
+    firings[:] = fired
+    return without
 
 
 class _Laws(NamedTuple):
@@ -246,18 +264,16 @@ class _Sweep:
 
     def _use(self, node: Node, user: Node | None) -> None:
         """``user`` consumes ``node``: it takes a turn, or another one, with that known."""
-        node = self._current(node)
-        if not node.inputs and type(node) not in self.laws.kinds:
-            return
-        users = self.users.setdefault(node, {})
-        if user not in users:
-            users[user] = None
-            self._enqueue(node)
-
-    def _current(self, node: Node) -> Node:
         while (after := self.becomes.get(node)) is not None:
             node = after
-        return node
+        users = self.users.get(node)
+        if users is None:
+            if node.inputs or type(node) in self.laws.kinds:
+                self.users[node] = {user: None}
+                self._enqueue(node)
+        elif user not in users:
+            users[user] = None
+            self._enqueue(node)
 
     def _enqueue(self, node: Node) -> None:
         if node in self.pending:
@@ -277,12 +293,13 @@ class _Sweep:
             return
         users = self.users[node]
         views = [user for user in users if type(user) is View]
-        # An empty view asks for nothing, so there is no part of the node that it could move to.
-        asking = [view for view in views if view.size]
-        if asking:
-            self._move(node, asking, shared=len(views) < len(users))
-        if not users:
-            return
+        if views:
+            # An empty view asks for nothing: there is no part of the node that it could move to.
+            asking = [view for view in views if 0 not in view.shape]
+            if asking:
+                self._move(node, asking, shared=len(views) < len(users))
+            if not users:
+                return
         laws = self.laws.alone.get(type(node))
         found = None if laws is None else self._find(laws, node)
         if found is not None:

@@ -55,6 +55,8 @@ def view_through_downsample(view: View, node: Downsample) -> Node | None:
     if enlarges(transform, node.size):
         return narrowed(view, lambda box: view_through_downsample(box, node))
     layout = _layout(transform, node)
+    if _only_permutes(transform, node, layout):
+        return None
     below = _Below(transform, node, layout)
     moved = below.node()
     if moved is node:
@@ -95,6 +97,16 @@ def _layout(transform: IndexTransform, node: Downsample) -> list[_Dim]:
     if node.method == "mean" and node.dtype.kind not in "biu" and order != sorted(order):
         return natural
     return sorted(natural)
+
+
+def _only_permutes(transform: IndexTransform, node: Downsample, layout: list[_Dim]) -> bool:
+    """True if the dims below keep their order and are whole, so that nothing would move."""
+    if len(layout) != node.ndim or hull(transform) != box_of(node.domain):
+        return False
+    return all(
+        m.kind == SINGLE and m.stride == 1 and not m.offset and dim == (True, m.input_dimension)
+        for m, dim in zip(transform.maps, layout, strict=True)
+    )
 
 
 def _is_permuted(layout: list[_Dim]) -> bool:
@@ -140,7 +152,7 @@ class _Below:
             tuple([a for a, _ in bounds]), tuple([b for _, b in bounds]), tuple(labels)
         )
         below = view_of(node.x, IndexTransform._make(domain, tuple(maps)))
-        return Downsample(below, tuple(factors), node.method)
+        return Downsample(below, tuple(factors), node.method, node.approx)
 
     def _dims(self) -> tuple[list[tuple[int, int]], list[str]]:
         """Interval (in coordinates of the view, or of the result) and name of every dim below."""

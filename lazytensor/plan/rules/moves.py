@@ -24,6 +24,7 @@ from lazytensor.plan.nodes import View
 from lazytensor.plan.output_map import (
     ARRAY,
     CONSTANT,
+    IDENTITY,
     SINGLE,
     OutputIndexMap,
     array_map,
@@ -89,7 +90,7 @@ def same_elements(transform: IndexTransform, domain: IndexDomain) -> bool:
     ):
         return False
     for d, m in enumerate(transform.maps):
-        if m.kind == SINGLE and m.input_dimension == d and m.offset == 0 and m.stride == 1:
+        if m is IDENTITY[d] or m == IDENTITY[d]:
             continue
         # Where there is one coordinate, naming it is the identity too.
         lo, hi = domain.inclusive_min[d], domain.exclusive_max[d]
