@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -33,7 +33,7 @@ from lazytensor.io.store import Store, StoredObject
 from lazytensor.io.store_memory import DictStore
 from lazytensor.io.store_open import make_store
 from lazytensor.plan.counters import count
-from lazytensor.plan.source import Box, Storage, UnitSize
+from lazytensor.plan.source import Box, Fetched, Read, Storage, UnitSize
 from lazytensor.plan.spec import TensorSpec, make_spec
 
 __all__ = ["Header", "NpySource", "from_json", "is_npy", "parse_header", "scan"]
@@ -175,6 +175,7 @@ def _parse_fields(text: bytes, encoding: str, name: str) -> Header:
 class NpySource:
     """One ``.npy`` file."""
 
+    padded = False
     __slots__ = ("_header", "_key", "_mmap", "_store", "_token", "array", "key", "spec")
 
     array: np.ndarray | None
@@ -236,6 +237,24 @@ class NpySource:
     def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
         """The file is one unit."""
         return UnitSize(1, self.spec.nbytes, 0)
+
+    def reading_nbytes(self, nbytes: int) -> int:
+        """One piece of the file, which may have gaps in it."""
+        return 0 if self.array is not None else min(self.spec.nbytes, _PIECE)
+
+    def fetched(self, reads: Sequence[Read]) -> Fetched:
+        """What carrying out ``reads`` will fetch: with the gaps between runs that are one piece."""
+        boxes = [box for box, _ in reads if all(lo < hi for lo, hi in box)]
+        if self.array is not None or not boxes:
+            return Fetched(0, 0, 0)
+        shape = self._header.shape
+        if self._header.fortran_order:
+            shape, turned = shape[::-1], [box[::-1] for box in boxes]
+        else:
+            turned = boxes
+        nbytes = sum(n for box in turned for _, n, _, _ in _pieces(shape, box, self._header))
+        elements = sum(prod(hi - lo for lo, hi in box) for box in boxes)
+        return Fetched(nbytes, 1, elements * self._header.dtype.itemsize)
 
     def to_json(self) -> dict[str, Any]:
         """Where the file is; ``SerializationError`` for bytes in memory."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from lazytensor.errors import FormatError, SerializationError
+from lazytensor.io.ome_levels import OmeLevel
 from lazytensor.io.ome_metadata import (
     SUPPORTED,
     Channel,
@@ -117,7 +118,7 @@ def open_levels(
         }
         axes = _level_axes(image, entry, meta.shape)
         sources.append(
-            ZarrSource(catalog.store, node, dims=names, axes=axes, reopen=reopen, pyramid=pyramid)
+            OmeLevel(catalog.store, node, dims=names, axes=axes, reopen=reopen, pyramid=pyramid)
         )
     pyramid.levels = tuple(sources)
     return pyramid.levels

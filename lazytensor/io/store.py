@@ -284,6 +284,14 @@ class Store(ABC):
     def children(self, prefix: str) -> list[str]:
         """Names one level below ``prefix`` under which further keys exist, sorted."""
 
+    def listed(self, prefix: str, depth: int, limit: int) -> list[str] | None:
+        """The keys ``depth`` levels below ``prefix`` (1: right below it), as they are now.
+
+        None of an object is left out; there may be names among them that are no object's. None
+        where that cannot be told at all, or not by looking at ``limit`` names, folders included.
+        """
+        return None
+
     @abstractmethod
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every key below ``prefix`` with the size of its object, in no particular order."""

@@ -162,6 +162,11 @@ class CountingStore(Store):
         self._lookups.append(prefix)
         return self._inner.children(prefix)
 
+    def listed(self, prefix: str, depth: int, limit: int) -> list[str] | None:
+        """As the wrapped store lists them."""
+        self._lookups.append(prefix)
+        return self._inner.listed(prefix, depth, limit)
+
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every key below ``prefix``."""
         self._lookups.append(prefix)

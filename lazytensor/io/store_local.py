@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Hashable, Iterator
+from itertools import islice
 
 from lazytensor.errors import SourceError
 from lazytensor.io.scratch import ENCODED, Scratch
@@ -193,6 +194,35 @@ class LocalStore(Store):
             return []
         except OSError as error:
             raise SourceError(f"{self._prefix}{prefix}: {error}") from error
+
+    def listed(self, prefix: str, depth: int, limit: int) -> list[str] | None:
+        """Names in folders, level by level; links to folders are followed, as in reading."""
+        folders = [check_key(prefix).rstrip("/")]
+        for level in range(depth):
+            names: list[str] = []
+            for folder in folders:
+                entries = self._entries(folder, limit)
+                if entries is None or len(entries) > limit:
+                    return None
+                limit -= len(entries)
+                start = f"{folder}/" if folder else ""
+                names += [start + name for name, inner in entries if inner == (level < depth - 1)]
+            folders = names
+        return folders
+
+    def _entries(self, folder: str, limit: int) -> list[tuple[str, bool]] | None:
+        """Up to ``limit + 1`` names in a folder, and whether they are folders themselves.
+
+        None where nobody may look.
+        """
+        try:
+            with os.scandir(self._prefix + folder) as entries:
+                return [(entry.name, entry.is_dir()) for entry in islice(entries, limit + 1)]
+        except _ABSENT:
+            return []
+        except OSError:
+            # Listing is another permission than reading: whoever must know has to ask for each.
+            return None
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every file below ``prefix``; links to folders are not followed (they may be loops)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, check_key
 
-__all__ = ["DictStore", "Identity"]
+__all__ = ["DictStore", "Identity", "keys_at"]
 
 
 class Identity:
@@ -41,6 +41,18 @@ def _as_buffer(value: Any) -> Buffer:
     data = value.to_bytes() if hasattr(value, "to_bytes") else memoryview(value).cast("B")
     assert isinstance(data, (bytes, memoryview))
     return data
+
+
+def keys_at(keys: Collection[str], prefix: str, depth: int, limit: int) -> list[str] | None:
+    """Those of all keys that lie ``depth`` levels below ``prefix``; None if more than ``limit`` do.
+
+    >>> keys_at(["a/zarr.json", "a/c/0/1", "a/c/1/1", "b/c/0/0"], "a/c", 2, 9)
+    ['a/c/0/1', 'a/c/1/1']
+    """
+    start = f"{prefix}/" if prefix else ""
+    slashes = start.count("/") + depth - 1
+    found = [key for key in keys if key.startswith(start) and key.count("/") == slashes]
+    return found if len(found) <= limit else None
 
 
 class DictStore(Store):
@@ -89,6 +101,10 @@ class DictStore(Store):
         start = f"{prefix}/" if prefix else ""
         rests = (key[len(start) :] for key in list(self._data) if key.startswith(start))
         return sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest})
+
+    def listed(self, prefix: str, depth: int, limit: int) -> list[str] | None:
+        """The keys of a dictionary; another mapping may be anything, and take long to list."""
+        return keys_at(list(self._data), prefix, depth, limit) if type(self._data) is dict else None
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every key below ``prefix``."""

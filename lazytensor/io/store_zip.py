@@ -27,6 +27,7 @@ from lazytensor.errors import (
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, check_key, join_key
 from lazytensor.io.store_local import LocalStore
+from lazytensor.io.store_memory import keys_at
 
 __all__ = ["ZipStore"]
 
@@ -354,6 +355,10 @@ class ZipStore(Store):
         start = f"{prefix}/" if prefix else ""
         rests = (key[len(start) :] for key in self._entries if key.startswith(start))
         return sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest})
+
+    def listed(self, prefix: str, depth: int, limit: int) -> list[str] | None:
+        """Entries of the directory, which is in memory."""
+        return keys_at(self._entries, prefix, depth, limit)
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Every entry below ``prefix``."""

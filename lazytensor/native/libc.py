@@ -16,16 +16,19 @@ from typing import NamedTuple
 __all__ = ["Files", "file_functions"]
 
 _SEEK_END = 2
+_CLOCK_MONOTONIC = 1
 
 
 class Files(NamedTuple):
-    """Addresses of ``open``, ``pread``, ``lseek``, ``close`` and of what tells where errno is."""
+    """Addresses of ``open``, ``pread``, ``lseek``, ``close``, of what tells where errno is, and of
+    ``clock_gettime``."""
 
     open: int
     pread: int
     seek: int
     close: int
     errno: int
+    clock: int
 
 
 @cache
@@ -39,7 +42,7 @@ def file_functions() -> Files | None:
     if sys.platform != "linux" or sys.maxsize < 1 << 62:
         return None
     library = ctypes.CDLL(None)
-    names = ("open", "pread", "lseek", "close", "__errno_location")
+    names = ("open", "pread", "lseek", "close", "__errno_location", "clock_gettime")
     try:
         found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
     except AttributeError:
@@ -56,6 +59,10 @@ def _work(functions: Files) -> bool:
     seeks = ctypes.CFUNCTYPE(word, integer, word, integer)(functions.seek)
     closes = ctypes.CFUNCTYPE(integer, integer)(functions.close)
     where = ctypes.CFUNCTYPE(ctypes.POINTER(integer))(functions.errno)
+    clock = ctypes.CFUNCTYPE(integer, integer, ctypes.c_void_p)(functions.clock)
+    says = (word * 2)()
+    if clock(_CLOCK_MONOTONIC, ctypes.addressof(says)) or not 0 <= says[1] < 1_000_000_000:
+        return False
     path = os.fsencode(__file__)
     fd = opens(path, os.O_RDONLY, 0)
     if fd < 0:

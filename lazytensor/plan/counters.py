@@ -11,7 +11,7 @@ import os
 import threading
 from collections import defaultdict
 
-__all__ = ["count", "snapshot"]
+__all__ = ["count", "of_this_thread", "snapshot"]
 
 _local = threading.local()
 _rows: list[dict[str, int]] = []
@@ -53,9 +53,21 @@ def count(name: str, amount: int = 1) -> None:
     try:
         row = _local.owner.row
     except AttributeError:
-        _local.owner = _Owner()
-        row = _local.owner.row
+        row = of_this_thread()
     row[name] += amount
+
+
+def of_this_thread() -> dict[str, int]:
+    """The counters of the calling thread, as they grow; what is not in them yet is 0.
+
+    >>> before = of_this_thread()["doctest"]
+    >>> count("doctest"); of_this_thread()["doctest"] - before
+    1
+    """
+    if not hasattr(_local, "owner"):
+        _local.owner = _Owner()
+    row: dict[str, int] = _local.owner.row
+    return row
 
 
 def snapshot(reset: bool = False) -> dict[str, int]:

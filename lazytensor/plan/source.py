@@ -8,9 +8,9 @@ driver only ever sees boxes in its own coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
 __all__ = [
-    "Box", "MadeSource", "Reading", "RemoteSource", "SharedSource", "Source", "Storage",
-    "StridedSource", "UnitSize", "window",
+    "Box", "Fetched", "KnownSource", "MadeSource", "MeasuredSource", "Read", "Reading",
+    "RemoteSource", "SharedSource", "Source", "Storage", "StridedSource", "UnitSize", "window",
 ]  # fmt: skip
 
 Box = tuple[tuple[int, int], ...]
@@ -150,6 +150,42 @@ class SharedSource(StridedSource, Protocol):
         """Begin a ``read_strided``; None where threads are of no use, or cannot share it."""
         ...
 
+    def shares(self, box: Box, steps: tuple[int, ...]) -> bool:
+        """Whether ``shared_read`` would begin one now, found out without opening anything."""
+        ...
+
+
+Read = tuple[Box, tuple[int, ...]]
+"""What ``read_strided`` is asked for, a box and a step per dim; steps of 1 are a ``read_into``."""
+
+
+class Fetched(NamedTuple):
+    """What reads take from a store: ``stored_bytes`` delivered, what is asked for twice counted
+    twice; and of how many ``units`` that are stored, each of them counted once and
+    ``decoded_bytes`` long when decoded."""
+
+    stored_bytes: int
+    units: int
+    decoded_bytes: int
+
+
+class MeasuredSource(Source, Protocol):
+    """A source that knows to the byte what reading it takes.
+
+    Engines ask whether the methods are there. ``padded``: whether cells at the edge are stored, and
+    decoded, as large as all others.
+    """
+
+    padded: bool
+
+    def fetched(self, reads: Sequence[Read]) -> Fetched:
+        """What carrying out ``reads``, in this order, will take; looks at no value."""
+        ...
+
+    def reading_nbytes(self, nbytes: int) -> int:
+        """Bytes that a thread holds beside the values while it reads ``nbytes`` of them."""
+        ...
+
 
 class RemoteSource(Source, Protocol):
     """A source that says where it is.
@@ -161,6 +197,28 @@ class RemoteSource(Source, Protocol):
     @property
     def remote(self) -> bool:
         """Whether reading mostly waits."""
+        ...
+
+
+class KnownSource(Source, Protocol):
+    """A source that can tell which of its stored objects exist, without asking for each.
+
+    Engines ask whether the method is there. What is not stored is ``fill_value`` everywhere.
+    """
+
+    @property
+    def fill_value(self) -> np.ndarray:
+        """The value of what is not stored: 0-d, of the dtype of the spec."""
+        ...
+
+    def stored_objects(self, limit: int) -> np.ndarray | None:
+        """Which objects exist now: their indices, one row each, ascending.
+
+        The index of an object along a dim is that of its cells in ``spec.grid``, divided by how
+        many of them lie ``together``. Existing objects may hold fill values too. None where that
+        cannot be told, where an absent object is an error, or where it takes a look at more than
+        ``limit`` names.
+        """
         ...
 
 

@@ -32,6 +32,7 @@ from lazytensor.io.store import Buffer
 from lazytensor.native import Kernel, file_functions
 from lazytensor.native.kernels import chunk_block as block
 from lazytensor.native.symbols import symbol
+from lazytensor.plan.clock import DECODING, Clock
 
 __all__ = [
     "NOT_THERE", "Cells", "Ranges", "Recipe", "Units", "address_of", "recipe_of",
@@ -98,6 +99,19 @@ class Recipe:
     def is_blosc(self) -> bool:
         """Whether the chunks are blosc containers."""
         return self.kind == block.BLOSC
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether chunks are stored as they are in memory; of a file only a part is read then."""
+        return self.kind == block.RAW and not (self.swapped or self.as_bool or self.shuffled)
+
+    def reach(self, where: Sequence[slice]) -> int:
+        """Bytes from the first to the last wanted element of a chunk."""
+        steps = [
+            (len(range(part.start, part.stop, part.step or 1)) - 1) * (part.step or 1) * stride
+            for part, stride in zip(where, self.strides, strict=True)
+        ]
+        return self.item + sum(steps)
 
 
 def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
@@ -216,7 +230,7 @@ class Cells:
         self._words = np.zeros(block.HEADER_WORDS, np.int64)
         files = file_functions()
         if files is not None:
-            self._words[block.OPEN : block.OPEN_FLAGS + 1] = (*files, _OPEN_FLAGS)
+            self._words[block.OPEN : block.OPEN_FLAGS + 1] = (*files[:-1], _OPEN_FLAGS)
         self._words[block.RANK : block.DIRECT + 1] = (
             rank, address + 24 * rank, out.__array_interface__["data"][0], address + 16 * rank,
             _owned_nbytes(out) >= _STREAMED, address, address + 8 * rank, recipe.nbytes,
@@ -245,7 +259,19 @@ class Cells:
             words[block.ENCODED_NBYTES] = units.longest
         for word, value in units.words:
             words[word] = value
-        return self._run(_address(words)) == 0
+        clock = DECODING.get()
+        if clock is None:
+            return self._run(_address(words)) == 0
+        return self._timed(words, clock)
+
+    def _timed(self, words: np.ndarray, clock: Clock) -> bool:
+        """The same while somebody measures: what is not reading files is decoding."""
+        files = file_functions()
+        words[block.CLOCK] = 0 if files is None else files.clock
+        with clock:
+            good = self._run(_address(words)) == 0
+        clock.ns -= int(words[block.READ_NS])
+        return good
 
 
 class Units:

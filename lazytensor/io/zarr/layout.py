@@ -19,6 +19,7 @@ from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, Store, StoredObject
 from lazytensor.native import kernel
+from lazytensor.plan.clock import DECODING
 from lazytensor.plan.counters import count
 
 __all__ = ["Layout", "Piece", "PlainLayout", "Where", "cell_of", "pieces", "stored_bytes"]
@@ -131,12 +132,6 @@ class Layout(Protocol):
         """Fill ``place`` through a handle."""
         ...
 
-    def stored_size(
-        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
-    ) -> int | None:
-        """Stored bytes of the cell that holds position ``at``; None if it is not stored."""
-        ...
-
 
 class PlainLayout:
     """One encoded chunk."""
@@ -160,16 +155,39 @@ class PlainLayout:
         little to do: what is compiled gains some microseconds a chunk, and the memory traffic of
         the copy to its place.
         """
+        saves = self._saves(cells)
+        if saves < 0:
+            return None
+        recipe = self._known_recipe()
+        if recipe is None or (math.prod(map(len, cells)) == 1 and self._is_plain_best(out)):
+            return None
+        run = kernel("chunks", saves=saves)
+        return None if run is None else Cells(run, recipe, cells, out, fill)
+
+    def is_compiled(self, cells: Sequence[Sequence[Piece]]) -> bool:
+        """Whether there is compiled code for them now, found out without asking for any.
+
+        One that is decoded straight into its place is read the same either way.
+        """
+        if self._saves(cells) < 0 or self._known_recipe() is None:
+            return False
+        return kernel("chunks", saves=0.0) is not None
+
+    def read_of_file(self, where: Where) -> int | None:
+        """Bytes that compiled code reads of a file for a part of the chunk; None: all there are."""
+        recipe = self._known_recipe()
+        return recipe.reach(where) if recipe is not None and recipe.is_plain else None
+
+    def _saves(self, cells: Sequence[Sequence[Piece]]) -> float:
+        """Seconds that compiled code saves."""
         count = math.prod(map(len, cells))
         gain = count * (_GAIN_PER_CHUNK + self.decoder.nbytes * _GAIN_PER_BYTE)
-        if gain < _COST_OF_COMPILED:
-            return None
+        return gain - _COST_OF_COMPILED
+
+    def _known_recipe(self) -> Recipe | None:
         if not self._asked:
             self._recipe, self._asked = recipe_of(self.decoder), True
-        if self._recipe is None or (count == 1 and self._is_plain_best(out)):
-            return None
-        run = kernel("chunks", saves=gain - _COST_OF_COMPILED)
-        return None if run is None else Cells(run, self._recipe, cells, out, fill)
+        return self._recipe
 
     def _is_plain_best(self, out: np.ndarray) -> bool:
         """Whether one chunk is decoded straight into its place as well by a library.
@@ -204,7 +222,12 @@ class PlainLayout:
 
     def read_buffer(self, data: Buffer, where: Where, place: np.ndarray, scratch: Scratch) -> None:
         """Decode."""
-        self.decoder.decode_into(data, where, place, scratch)
+        clock = DECODING.get()
+        if clock is None:  # as a rule; small windows are read in microseconds
+            self.decoder.decode_into(data, where, place, scratch)
+        else:
+            with clock:
+                self.decoder.decode_into(data, where, place, scratch)
         count("bytes_decoded", self.decoder.nbytes)
         count("units_read")
 
@@ -220,9 +243,3 @@ class PlainLayout:
         """Read the whole object through its handle and decode it."""
         count("bytes_read", whole.size)
         self.read_buffer(whole.read(0, whole.size, scratch), where, place, scratch)
-
-    def stored_size(
-        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
-    ) -> int | None:
-        """Size of the object."""
-        return whole.size

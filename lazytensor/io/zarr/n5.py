@@ -33,6 +33,7 @@ from lazytensor.io.zarr.grids import CellGrid
 from lazytensor.io.zarr.keys import KeyEncoding
 from lazytensor.io.zarr.layout import Where, stored_bytes
 from lazytensor.io.zarr.metadata import ArrayMetadata, GroupMetadata
+from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
@@ -199,7 +200,8 @@ class N5Layout:
         if inside.shape != place.shape:
             place[...] = self.fill
         if inside.size:
-            decoder.decode_into(memoryview(data)[start:], held, inside, scratch)
+            with decoding():
+                decoder.decode_into(memoryview(data)[start:], held, inside, scratch)
         count("bytes_decoded", decoder.nbytes)
         count("units_read")
 
@@ -245,9 +247,3 @@ class N5Layout:
         """Read the whole block through its handle and decode it."""
         count("bytes_read", whole.size)
         self.read_buffer(whole.read(0, whole.size, scratch), where, place, scratch)
-
-    def stored_size(
-        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
-    ) -> int | None:
-        """Size of the object."""
-        return whole.size

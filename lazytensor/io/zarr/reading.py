@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +26,16 @@ from lazytensor.io.codec.compiled import (
 )
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import Store, StoredObject
-from lazytensor.io.zarr.layout import Piece, Where, cell_of
+from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of
 from lazytensor.io.zarr.shard import ShardLayout, group_ranges
 from lazytensor.io.zarr.shard_index import ABSENT
+from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
 __all__ = [
-    "MOST_SHARDS", "FilesReading", "Plain", "ShardPart", "ShardsReading", "shard_parts",
+    "MOST_SHARDS", "FilesReading", "Plain", "ShardPart", "ShardsReading", "reads_compiled",
+    "shard_parts", "together",
 ]  # fmt: skip
 
 _SHORT_ROW = 128
@@ -52,6 +55,34 @@ class Plain(NamedTuple):
     read: Callable[[str, Where, Where], None]
     miss: Callable[[str], None]
     name: Callable[[str, FormatError], FormatError]
+
+
+def together(
+    layout: Layout, shards: Sequence[Sequence[Piece]], elements: int
+) -> PlainLayout | None:
+    """The layout of the inner chunks of shards that are worth reading together, or None."""
+    if not isinstance(layout, ShardLayout) or not isinstance(layout.inner, PlainLayout):
+        return None
+    # One or two inner chunks are read before this is set up.
+    few = elements <= 2 * prod(layout.inner.shape)
+    if few or layout.outer.codecs or prod(map(len, shards)) > MOST_SHARDS:
+        return None
+    return layout.inner
+
+
+def reads_compiled(
+    store: Store, layout: Layout, cells: Sequence[Sequence[Piece]], elements: int
+) -> bool:
+    """Whether a box of so many elements is read here, found out without reading anything."""
+    if store.folder is None or file_functions() is None:
+        return False
+    if isinstance(layout, PlainLayout):
+        return layout.is_compiled(cells)
+    inner = together(layout, cells, elements)
+    if inner is None:
+        return False
+    assert isinstance(layout, ShardLayout)
+    return inner.is_compiled(layout.inner_cells(cells))
 
 
 class FilesReading:

@@ -21,10 +21,11 @@ from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
 from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
 from lazytensor.io.zarr.shard_index import ABSENT, ShardIndex
+from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
-__all__ = ["ShardLayout", "group_ranges"]
+__all__ = ["ShardLayout", "Window", "group_ranges", "outside"]
 
 
 def _merging(store: Store | None) -> tuple[int, int]:
@@ -66,7 +67,8 @@ def group_ranges(
             a = c
 
 
-def _outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
+def outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
+    """The error for an inner chunk that does not lie in its shard."""
     return ChunkDecodeError(
         f"inner chunk at {at}: the index says bytes [{offset}, {offset + size}) of a shard of "
         f"{shard.size} bytes"
@@ -77,7 +79,7 @@ def _too_long(size: int, most: int, at: list[int]) -> ChunkDecodeError:
     return ChunkDecodeError(f"inner chunk at {at}: expected at most {most} bytes, found {size}")
 
 
-class _Window(StoredObject):
+class Window(StoredObject):
     """An inner chunk of a shard, as an object of its own."""
 
     __slots__ = ("_base", "_whole", "size", "token")
@@ -158,7 +160,7 @@ class ShardLayout:
         """
         if self.outer.codecs or self.inner.is_sharded:
             return []
-        part = _entries(self.index.read(whole, key, scratch), self._cells(where))
+        part = _entries(self.index.read(whole, key, scratch), self.cells_of(where))
         starts, sizes = part[(part != ABSENT).any(axis=1)].T
         sound = self.sound(starts, sizes, whole.size)
         return list(zip(starts[sound].tolist(), (starts + sizes)[sound].tolist(), strict=True))
@@ -189,9 +191,9 @@ class ShardLayout:
 
     def entries_of(self, index: np.ndarray, where: Where) -> np.ndarray:
         """Offset and size of each inner chunk that a part touches, in C order: ``(n, 2)``."""
-        return _entries(index, self._cells(where))
+        return _entries(index, self.cells_of(where))
 
-    def _cells(self, where: Where) -> list[list[Piece]]:
+    def cells_of(self, where: Where) -> list[list[Piece]]:
         """The inner chunks that a part touches, along each axis of the stored shard."""
         return [
             pieces(where[a].start, where[a].stop, size, where[a].step or 1)
@@ -206,7 +208,9 @@ class ShardLayout:
         """The shard proper, once the decoders around it are through."""
         if not self.outer.codecs:
             return whole
-        return MemoryObject(self.outer.decode_all(whole.read(0, whole.size), self.most))
+        stored = whole.read(0, whole.size)
+        with decoding():
+            return MemoryObject(self.outer.decode_all(stored, self.most))
 
     def read_part(
         self,
@@ -221,7 +225,7 @@ class ShardLayout:
         shard = self._opened(whole)
         index = self.index.read(shard, key, scratch)
         turned = place.transpose(self.axes)
-        cells = self._cells(where)
+        cells = self.cells_of(where)
         part = _entries(index, cells)
         if isinstance(self.inner, PlainLayout):
             compiled = self.inner.compiled(cells, turned, self.fill)
@@ -242,7 +246,7 @@ class ShardLayout:
                 place[...] = self.fill
                 continue
             if offset + size > shard.size:
-                raise _outside(offset, size, shard, [piece.start for piece in spot])
+                raise outside(offset, size, shard, [piece.start for piece in spot])
             if size > self.longest:
                 raise _too_long(size, self.longest, [piece.start for piece in spot])
             wanted.append((inside, place))
@@ -303,7 +307,7 @@ class ShardLayout:
         inner = self.inner
         if inner.is_sharded:
             for (start, end), (where, spot) in zip(ranges, wanted, strict=True):
-                window = _Window(shard, start, end - start)
+                window = Window(shard, start, end - start)
                 inner.read_part(window, (key, start), where, spot, scratch, store)
             return
         gap, limit = _merging(store)
@@ -316,21 +320,3 @@ class ShardLayout:
                 start, end = ranges[at]
                 where, spot = wanted[at]
                 inner.read_buffer(view[start - lo : end - lo], where, spot, scratch)
-
-    def stored_size(
-        self, whole: StoredObject, key: Hashable, at: tuple[int, ...], scratch: Scratch
-    ) -> int | None:
-        """Size of the inner chunk according to the index."""
-        if self.outer.codecs:
-            return whole.size
-        turned = tuple(at[a] for a in self.axes)
-        cell = tuple(p // size for p, size in zip(turned, self.inner.shape, strict=True))
-        offset, size = self.index.read(whole, key, scratch)[cell].tolist()
-        if offset == size == ABSENT:
-            return None
-        if offset + size > whole.size:
-            raise _outside(offset, size, whole, list(at))
-        if not self.inner.is_sharded:
-            return int(size)
-        rest = tuple(p % extent for p, extent in zip(turned, self.inner.shape, strict=True))
-        return self.inner.stored_size(_Window(whole, offset, size), (key, offset), rest, scratch)

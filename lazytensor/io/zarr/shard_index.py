@@ -18,12 +18,16 @@ from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import StoredObject
 from lazytensor.plan.counters import count
 
-__all__ = ["ABSENT", "ShardIndex"]
+__all__ = ["ABSENT", "FORGOTTEN", "KNOWN", "WILL_BE_KNOWN", "ShardIndex"]
 
 ABSENT = (1 << 64) - 1
 """Offset and size of an inner chunk that is not stored."""
 
-_CACHE = ArrayCache(64 << 20)
+KNOWN, WILL_BE_KNOWN, FORGOTTEN = range(3)
+"""What reading finds of an index: it is kept from before; it will be kept; it never is."""
+
+_MOST_KEPT = 64 << 20
+_CACHE = ArrayCache(_MOST_KEPT)
 
 
 class ShardIndex:
@@ -67,9 +71,18 @@ class ShardIndex:
         ``key`` identifies the shard for the cache. Raises ``ChunkDecodeError`` or
         ``ChecksumError``; nothing is allocated before the object is known to be long enough.
         """
-        cache_key = None if shard.token is None else (key, shard.token, self._meaning)
-        if cache_key is not None and (kept := _CACHE.get(cache_key)) is not None:
-            return kept
+        index, kept = self.look(shard, key, scratch)
+        if kept == WILL_BE_KNOWN:
+            _CACHE.put((key, shard.token, self._meaning), index)
+        elif kept == KNOWN:
+            count("cache_hits")
+        return index
+
+    def look(self, shard: StoredObject, key: Hashable, scratch: Scratch) -> tuple[np.ndarray, int]:
+        """As ``read``, but nothing is kept; and what ``read`` would find instead."""
+        known = None if shard.token is None else _CACHE.get((key, shard.token, self._meaning))
+        if known is not None:
+            return known, KNOWN
         start = 0 if self.at_start else shard.size - self.stored_nbytes
         if shard.size < self.stored_nbytes:
             raise ChunkDecodeError(
@@ -80,6 +93,5 @@ class ShardIndex:
         decoded = self.chain.decode(stored, self.nbytes, None, scratch)
         index = np.frombuffer(decoded, self.dtype).reshape(*self.counts, 2).astype(np.uint64)
         index.flags.writeable = False
-        if cache_key is not None:
-            _CACHE.put(cache_key, index)
-        return index
+        kept = shard.token is not None and index.nbytes <= _MOST_KEPT
+        return index, WILL_BE_KNOWN if kept else FORGOTTEN

@@ -29,24 +29,27 @@ from lazytensor.errors import (
 from lazytensor.io.codec.compiled import Cells
 from lazytensor.io.scratch import Arena, Scratch, thread_arena, thread_scratch
 from lazytensor.io.store import Buffer, Store, join_key
+from lazytensor.io.zarr.costs import fetched, reading_nbytes, unit_sizes
 from lazytensor.io.zarr.grids import Cell, CellGrid
-from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
+from lazytensor.io.zarr.layout import Piece, PlainLayout, Where, cell_of, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.objects import decode_objects
+from lazytensor.io.zarr.presence import stored_objects
 from lazytensor.io.zarr.reading import (
-    MOST_SHARDS,
     FilesReading,
     Plain,
     ShardsReading,
+    reads_compiled,
     shard_parts,
+    together,
 )
 from lazytensor.io.zarr.shard import ShardLayout
-from lazytensor.io.zarr.shard_batch import Part, fetch_shards, open_shards
+from lazytensor.io.zarr.shard_batch import Part, fetch_shards
 from lazytensor.io.zarr.storage import ZarrStorage
 from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
-from lazytensor.plan.source import Box, Reading, Storage, UnitSize, window
+from lazytensor.plan.source import Box, Fetched, Read, Reading, Storage, UnitSize, window
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
 
 __all__ = ["Pyramid", "ZarrSource"]
@@ -78,6 +81,7 @@ class ZarrSource:
     """
 
     array: np.ndarray | None = None
+    padded = True
 
     def __init__(
         self,
@@ -185,10 +189,7 @@ class ZarrSource:
         if meta.grid is not None:
             self._read_cells(meta.grid, box, steps, out, scratch)
             return
-        cells = [
-            pieces(lo, hi, size, step)
-            for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
-        ]
+        cells = self._pieces(box, steps)
         reading = self._begin_reading(cells, out)
         if reading is not None:
             with closing(reading):
@@ -226,14 +227,22 @@ class ZarrSource:
 
         The caller lets threads ``work``, then calls ``end``, and ``close`` in any case.
         """
-        meta = self._meta
-        if meta.grid is not None or not out.size:
+        if self._meta.grid is not None or not out.size:
             return None
-        cells = [
+        return self._begin_reading(self._pieces(box, steps), out)
+
+    def shares(self, box: Box, steps: Sequence[int]) -> bool:
+        """Whether ``shared_read`` would begin one, were the shards opened that it opens."""
+        elements = prod(-(-(hi - lo) // step) for (lo, hi), step in zip(box, steps, strict=True))
+        if self._meta.grid is not None or not elements:
+            return False
+        return reads_compiled(self._store, self._meta.layout, self._pieces(box, steps), elements)
+
+    def _pieces(self, box: Box, steps: Sequence[int]) -> list[list[Piece]]:
+        return [
             pieces(lo, hi, size, step)
-            for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
+            for (lo, hi), step, size in zip(box, steps, self._meta.chunk_shape, strict=True)
         ]
-        return self._begin_reading(cells, out)
 
     def _begin_reading(self, cells: list[list[Piece]], out: np.ndarray) -> Reading | None:
         """Reading in compiled code, where objects are files and their chunks of the known kind."""
@@ -246,15 +255,13 @@ class ZarrSource:
                 return None
             keys = list(self._keys(cells))
             return FilesReading(compiled, cells, store.folder, keys, self._plain(out))
-        if not isinstance(layout, ShardLayout) or not isinstance(layout.inner, PlainLayout):
+        inner = together(layout, cells, out.size)
+        if inner is None:
             return None
-        # One or two inner chunks are read before this is set up.
-        few = out.size <= 2 * prod(layout.inner.shape)
-        if few or layout.outer.codecs or prod(map(len, cells)) > MOST_SHARDS:
-            return None
+        assert isinstance(layout, ShardLayout)
         boxes = layout.inner_cells(cells)
         turned = out.transpose(layout.axes)
-        compiled = layout.inner.compiled(boxes, turned, layout.fill)
+        compiled = inner.compiled(boxes, turned, layout.fill)
         if compiled is None:
             return None
         reading = ShardsReading(compiled, boxes, turned, layout, store, self._plain(out))
@@ -423,51 +430,26 @@ class ZarrSource:
 
     def unit_sizes(self, cells: list[tuple[int, ...]]) -> UnitSize:
         """Stored sizes of cells of the read grid, from file sizes and shard indices."""
-        meta = self._meta
-        dims = meta.read_cells
-        by_object: dict[str, tuple[Layout, list[tuple[int, ...]]]] = {}
-        for cell in cells:
-            at = [
-                i * dim if isinstance(dim, int) else dim[i]
-                for i, dim in zip(cell, dims, strict=True)
-            ]
-            indices, inside, layout = meta.locate(at)
-            key = self._prefix + meta.keys.key(indices)
-            by_object.setdefault(key, (layout, []))[1].append(inside)
-        sizes: list[int | None] = []
-        objects = iter(by_object.items())
-        while batch := list(islice(objects, self._store.batch)):
-            if meta.layout.is_sharded:
-                sizes += self._sizes_in_shards(batch)
-                continue
-            found = self._store.size_many([key for key, _ in batch])
-            for size, (_, (_, positions)) in zip(found, batch, strict=True):
-                sizes += [size] * len(positions)
-        stored = [size for size in sizes if size is not None]
-        return UnitSize(len(sizes), sum(stored), len(sizes) - len(stored))
+        return unit_sizes(self._store, self._meta, self._prefix, cells, self._named)
 
-    def _sizes_in_shards(
-        self, batch: Sequence[tuple[str, tuple[Layout, list[tuple[int, ...]]]]]
-    ) -> list[int | None]:
-        """Stored sizes of the cells at some positions of shards."""
-        scratch, store = thread_scratch(), self._store
-        opened, absent = open_shards(
-            store, [(key, cast("ShardLayout", layout)) for key, (layout, _) in batch]
-        )
-        sizes: list[int | None] = []
-        for key, (layout, positions) in batch:
-            # One that changed while it was opened is opened once more.
-            whole = None if key in absent else opened.get(key) or store.open(key)
-            if whole is None:
-                sizes += [None] * len(positions)
-                continue
-            with whole:
-                try:
-                    name = (store.identity, key)
-                    sizes += [layout.stored_size(whole, name, at, scratch) for at in positions]
-                except FormatError as error:
-                    raise self._named(key, error) from error
-        return sizes
+    def reading_nbytes(self, nbytes: int) -> int:
+        """Bytes that a thread holds beside the values while it reads so many bytes of them."""
+        return reading_nbytes(self._store, self._meta, nbytes)
+
+    def fetched(self, reads: Sequence[Read]) -> Fetched:
+        """What carrying out ``reads`` will fetch, from file sizes and shard indices."""
+        return fetched(self._store, self._meta, self._prefix, reads, self._named)
+
+    @property
+    def fill_value(self) -> np.ndarray:
+        """What chunks that are not stored read as."""
+        return self._meta.fill_value
+
+    def stored_objects(self, limit: int) -> np.ndarray | None:
+        """Indices of the chunks, or shards, that exist, if ``limit`` names tell."""
+        if self._missing != "fill":
+            return None
+        return stored_objects(self._store, self._node.path, self._meta, limit)
 
     def check(self) -> None:
         """``SourceChangedError`` if the metadata file is not the one that was read."""

@@ -36,7 +36,10 @@ READ = 44
 # of the next part, ``BOUNDS`` that of the numbers of the first units of all ``PARTS``, and of the
 # last one's end.
 NEXT, PARTS, BOUNDS = 45, 46, 47
-HEADER_WORDS = 48
+# For a profile: the address of a clock (0: nobody measures), memory for what it says, and the
+# nanoseconds spent reading files.
+CLOCK, CLOCK_SAYS, CLOCK_SAYS_TOO, READ_NS = 48, 49, 50, 51
+HEADER_WORDS = 52
 
 DONE, LEFT_ALONE, NOT_THERE = 0, 1, 2
 """What became of a unit."""

@@ -14,6 +14,7 @@ from lazytensor.native.kernels.chunk_block import (
     CHUNK_NBYTES,
     CHUNK_SHAPE,
     CHUNK_STRIDES,
+    CLOCK,
     DIRECT,
     DONE,
     ENCODED,
@@ -38,6 +39,7 @@ from lazytensor.native.kernels.chunk_block import (
     RANK,
     RAW,
     READ,
+    READ_NS,
     ROW,
     ROW_NBYTES,
     SHUFFLED,
@@ -54,7 +56,14 @@ from lazytensor.native.kernels.chunk_block import (
     WORK_STRIDES,
 )
 from lazytensor.native.kernels.decode import decompress
-from lazytensor.native.kernels.files import MISSING, close_file, file_size, open_file, read_file
+from lazytensor.native.kernels.files import (
+    MISSING,
+    close_file,
+    file_size,
+    now,
+    open_file,
+    read_file,
+)
 from lazytensor.native.kernels.memory import put, take_one, word
 from lazytensor.native.kernels.scatter import scatter
 from lazytensor.native.kernels.shuffle import one_or_zero, swap_bytes, unshuffle
@@ -111,9 +120,11 @@ def fetch(p: int, unit: int, to: int, lo: int, hi: int) -> int:
     """Address of the encoded bytes of a unit, 0 on failure, ``MISSING``; see ``fetch_file``."""
     if word(p, ORIGIN) == IN_MEMORY:
         return word(word(p, ADDRESSES), unit)
-    if word(p, ORIGIN) == IN_FILES:
-        return fetch_file(p, unit, to, lo, hi)
-    return fetch_range(p, unit)
+    begin = now(p) if word(p, CLOCK) else 0
+    at = fetch_file(p, unit, to, lo, hi) if word(p, ORIGIN) == IN_FILES else fetch_range(p, unit)
+    if begin:
+        put(p, READ_NS, word(p, READ_NS) + now(p) - begin)
+    return at
 
 
 @inner

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from lazytensor.native.intrinsics import call_i32, call_i64, inner, load_i32
 from lazytensor.native.kernels.chunk_block import (
+    CLOCK,
+    CLOCK_SAYS,
+    CLOCK_SAYS_TOO,
     CLOSE,
     ERRNO,
     OPEN,
@@ -15,9 +18,17 @@ from lazytensor.native.kernels.memory import word
 
 _ENOENT, _ENOTDIR = 2, 20
 _SEEK_END = 2
+_CLOCK_MONOTONIC = 1
 
 MISSING = -1
 """What ``open_file`` returns for a file that is not there."""
+
+
+@inner
+def now(p: int) -> int:
+    """Nanoseconds since some time in the past."""
+    call_i32(word(p, CLOCK), (_CLOCK_MONOTONIC, p + 8 * CLOCK_SAYS))
+    return 1_000_000_000 * word(p, CLOCK_SAYS) + word(p, CLOCK_SAYS_TOO)
 
 
 @inner
