@@ -21,8 +21,9 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index import IndexTransform, OutputIndexMap, OutputIndexMethod
 from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.node import Node
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS, Reduction
 from lazytensor.plan.promote import is_extended
+from lazytensor.plan.reshaping import reshaped_grid
 from lazytensor.plan.source import Source
 from lazytensor.plan.spec import Axis
 
@@ -289,8 +290,13 @@ class Reduce(Node):
     keepdims: bool
     params: tuple[tuple[str, Any], ...]
 
+    @property
+    def row(self) -> Reduction:
+        """The row of the table that says what the reduction does."""
+        return REDUCTIONS[self.op]
+
     def _prepare(self) -> None:
-        row = REDUCTIONS[self.op]
+        row = self.row
         dtype = row.result_dtype(self.x.dtype, dict(self.params))
         if row.needs_values and any(self.x.shape[d] == 0 for d in self.axes_):
             raise ShapeError(
@@ -311,7 +317,11 @@ class Reduce(Node):
         self._set((self.x,), IndexDomain._make(tuple(lo), tuple(hi), tuple(labels)), dtype)
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
-        return Reduce(self.op, inputs[0], self.axes_, self.keepdims, self.params)
+        return self.over(inputs[0], self.axes_)
+
+    def over(self, x: Node, axes: tuple[int, ...]) -> Node:
+        """The same reduction of another tensor, over these of its axes."""
+        return type(self)(self.op, x, axes, self.keepdims, self.params)
 
     def _derive_axes(self) -> tuple[Axis, ...]:
         out = []
@@ -367,7 +377,8 @@ class Reshape(Node):
         return (Axis(),) * len(self.to_shape)
 
     def _derive_grid(self) -> tuple[DimGrid | None, ...]:
-        return (None,) * len(self.to_shape)
+        x = self.x
+        return reshaped_grid(x.grid, x.shape, self.to_shape, x.dtype.itemsize)
 
 
 class Rechunk(Node):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -27,14 +27,26 @@ class Downsample(Node):
     """One value for each block of coordinates ``[b*f, (b+1)*f)``, edge blocks partial.
 
     ``method`` is a region method (mean, median, mode, min, max); ``stride`` is a view. Rules:
-    TensorStore's ``downsample`` driver.
+    TensorStore's ``downsample`` driver. ``approx`` (false where it is left out) allows a law to
+    read a stored level of a pyramid in its place that was made otherwise.
     """
 
-    __slots__ = ("factors", "method", "x")
-    fields = ("x", "factors", "method")
+    __slots__ = ("approx", "factors", "method", "x")
+    fields = ("x", "factors", "method", "approx")
     x: Node
     factors: tuple[int, ...]
     method: str
+    approx: bool
+
+    @classmethod
+    def intern_key(
+        cls, x: Node, factors: tuple[int, ...], method: str, approx: bool = False
+    ) -> tuple[Hashable, ...]:
+        return (cls, x, factors, method, approx)
+
+    @classmethod
+    def _construct(cls, fields: tuple[Any, ...]) -> Downsample:
+        return super()._construct(fields if len(fields) == len(cls.fields) else (*fields, False))
 
     def _prepare(self) -> None:
         if len(self.factors) != self.x.ndim:
@@ -50,7 +62,7 @@ class Downsample(Node):
         self._set((self.x,), domain, self.x.dtype)
 
     def with_inputs(self, inputs: tuple[Node, ...]) -> Node:
-        return Downsample(inputs[0], self.factors, self.method)
+        return Downsample(inputs[0], self.factors, self.method, self.approx)
 
     def base_box(self, box: Box) -> Box:
         """The coordinates of ``x`` that the blocks of ``box`` cover, within its domain."""

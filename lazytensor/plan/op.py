@@ -122,7 +122,8 @@ class Op:
         with np.errstate(all="ignore"):
             result = self.compute(loop, arrays, out)
         if isinstance(result, np.ndarray):
-            return result
+            # Left to itself, NumPy answers in the machine's byte order.
+            return result if result.dtype == loop.result else result.astype(loop.result)
         return np.asarray(result, dtype=loop.result)
 
     def expression(self, loop: Loop) -> str | None:

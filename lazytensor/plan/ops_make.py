@@ -113,13 +113,10 @@ def _no_integer_power(loop: Loop) -> DTypeError:
 def compute_round(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
     """Halves to even; integers and bools are copied."""
     (x,) = arrays
-    if loop.operands[0] == loop.result and loop in _WHOLE:
+    if loop.operands[0] == loop.result and loop.result.kind in "biu":
         return _store(x, loop, out)
     result: np.ndarray = np.rint(x, out=out)
     return result
-
-
-_WHOLE = {Loop((np.dtype(code),), np.dtype(code)) for code in ("?", *np.typecodes["AllInteger"])}
 
 
 def compute_reciprocal(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:

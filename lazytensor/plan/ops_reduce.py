@@ -138,6 +138,37 @@ class Reduction:
             dtype = self.result_dtype(block.dtype, params)
             return self.algebra.partial(block, axes, dtype, place)
 
+    def repeated(
+        self,
+        value: np.ndarray,
+        count: int,
+        kept: tuple[int, ...],
+        axes: tuple[int, ...],
+        *,
+        offsets: tuple[int, ...] | None = None,
+        shape: tuple[int, ...] | None = None,
+        params: Params = _NONE,
+    ) -> State | None:
+        """State of elements that all are ``value`` (0-d), ``count`` of them for each result.
+
+        As ``partial`` of a block of them, which nobody has to make. ``kept``: the shape of the
+        state, 1 along ``axes``. ``offsets``: position of the first of them; ``shape``: extents of
+        the whole array. None for reductions that have no such state.
+
+        >>> from lazytensor.plan.ops import REDUCTIONS
+        >>> state = REDUCTIONS["sum"].repeated(np.array(3), 10**18, (1, 2), (0,))
+        >>> state[0].shape, int(state[0][0, 1])
+        ((1, 2), 3000000000000000000)
+        """
+        repeat = self.algebra.repeat
+        if repeat is None or count < 1:
+            return None
+        block = np.broadcast_to(value, (1,) * len(kept))
+        one = self.partial(block, axes, offsets=offsets, shape=shape or kept, params=params)
+        with np.errstate(all="ignore"):
+            state = one if count == 1 else repeat(one, count)
+        return tuple(np.broadcast_to(part, kept) for part in state)
+
     def merge(self, a: State, b: State) -> State:
         """State of the union of two disjoint sets of elements; ``a`` before ``b`` in C order."""
         with np.errstate(all="ignore"):

@@ -10,12 +10,22 @@ every layout and cut.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from lazytensor.plan.ops_repeat import (
+    Repeat,
+    same,
+    times,
+    times_in_floats,
+    times_itself,
+    without_spread,
+)
 from lazytensor.plan.promote import is_extended
 
 __all__ = [
@@ -34,6 +44,7 @@ __all__ = [
     "Algebra",
     "Place",
     "State",
+    "spread_nbytes",
 ]
 
 State = tuple[np.ndarray, ...]
@@ -41,6 +52,8 @@ Axes = tuple[int, ...]
 Params = Mapping[str, Any]
 
 _PAIRWISE = 128  # elements summed one after another before sums are paired, as NumPy does
+_PIECE = 1 << 17  # elements that are looked at together where each of them takes further memory
+_FEWEST = 16  # of them at least for each element of a state
 _INT64 = np.dtype(np.int64)
 _UINT64 = np.dtype(np.uint64)
 _FLOAT64 = np.dtype(np.float64)
@@ -60,12 +73,15 @@ class Algebra:
     """How one reduction makes, merges and finishes states.
 
     ``partial(block, axes, dtype, place)``: ``dtype`` is the result's. ``finish(state, dtype, count,
-    params)``: ``count`` is the number of elements that went into each result.
+    params)``: ``count`` is the number of elements that went into each result. ``repeat(one,
+    count)``: the state of ``count`` elements like the one whose state is given; None where there
+    is none.
     """
 
     partial: Callable[[np.ndarray, Axes, np.dtype, Place], State]
     merge: Callable[[State, State], State]
     finish: Callable[[State, np.dtype, int, Params], np.ndarray]
+    repeat: Repeat | None = None
 
 
 def _accumulator(dtype: np.dtype) -> np.dtype:
@@ -165,6 +181,20 @@ def _mean_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place) 
     return _sum_partial(block, axes, dtype, place)
 
 
+def _mean_merge(a: State, b: State) -> State:
+    """As sums; what may be too much for 64 bits (``ops_repeat``) is a float already."""
+    if len(a) != len(b):
+        a, b = _as_floats(a), _as_floats(b)
+    return _sum_merge(a, b)
+
+
+def _as_floats(state: State) -> State:
+    if len(state) == 2:
+        return state
+    total = state[0].astype(np.float64)
+    return total, (state[0] - total.astype(np.int64)).astype(np.float64)
+
+
 def _mean_finish(state: State, dtype: np.dtype, count: int, _params: Params) -> np.ndarray:
     def divide(total: np.ndarray) -> np.ndarray:
         quotient: np.ndarray = np.true_divide(total, count)
@@ -191,20 +221,53 @@ def _first_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -
 # Spread: count, mean and sum of squared deviations (Chan, Golub, LeVeque 1983).
 
 
-def _spread_partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
+def _spread_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place) -> State:
+    """Piece by piece: what a variance needs beside the block then stays in the caches."""
     accumulator = _COMPLEX128 if block.dtype.kind == "c" else _FLOAT64
     if block.dtype.kind in "fc" and block.dtype.itemsize > accumulator.itemsize:
         accumulator = block.dtype
+    axis = next((d for d, n in enumerate(block.shape) if n > 1), 0)
+    rows = block.shape[axis] if block.ndim else 1
+    kept = math.prod(_kept_extents(block, axes))
+    # Merging states must cost little beside making them.
+    least = _FEWEST * kept if axis in axes else 1
+    size = max(1, rows * max(_PIECE, least) // max(1, block.size))
+    if rows <= size:
+        return _spread_of(block, axes, accumulator)
+    inside = (slice(None),) * axis
+    states = (
+        _spread_partial(block[(*inside, slice(i, i + size))], axes, dtype, place)
+        for i in range(0, rows, size)
+    )
+    if axis in axes:
+        return reduce(_spread_merge, states)
+    count, mean, squares = (np.concatenate(parts, axis) for parts in zip(*states, strict=True))
+    return count, mean, squares
+
+
+def _spread_of(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> State:
     values = block.astype(accumulator, copy=False)
     count = 1
     for axis in axes:
         count *= block.shape[axis]
     mean = _total(values, axes, accumulator) / max(count, 1)
-    deviation = values - mean
-    squares = _total(_square(deviation), axes, mean.real.dtype)
+    deviation = np.asarray(np.subtract(values, mean, out=None if values is block else values))
+    rest = _square(_total(deviation, axes, accumulator)) / max(count, 1)
+    if deviation.dtype.kind == "c":
+        deviation = _square(deviation)
+    else:
+        np.multiply(deviation, deviation, out=deviation)
     # What is left of the mean's own rounding error is taken out again.
-    squares = np.maximum(squares - _square(_total(deviation, axes, accumulator)) / max(count, 1), 0)
+    squares = np.maximum(_total(deviation, axes, deviation.dtype) - rest, 0)
     return np.full(mean.shape, count, np.int64), mean, squares
+
+
+def spread_nbytes(kept: int, dtype: np.dtype) -> int:
+    """Bytes that the state of a variance takes beside the block while it is made."""
+    piece = max(_PIECE, _FEWEST * kept)
+    if dtype.kind == "c":
+        return 6 * piece * max(8, dtype.itemsize // 2)
+    return piece * max(8, dtype.itemsize)
 
 
 def _square(values: np.ndarray) -> np.ndarray:
@@ -225,8 +288,9 @@ def _spread_merge(a: State, b: State) -> State:
 
 def _variance(state: State, params: Params) -> np.ndarray:
     count, _, squares = state
-    variance: np.ndarray = squares / np.maximum(count - params.get("correction", 0.0), 0)
-    return variance
+    freedom = count - params.get("correction", 0.0)
+    # The standard: NaN where nothing is left to divide by.
+    return np.where(freedom > 0, squares / np.where(freedom > 0, freedom, 1), np.nan)
 
 
 def _var_finish(state: State, dtype: np.dtype, _count: int, params: Params) -> np.ndarray:
@@ -261,7 +325,7 @@ def _extreme(ufunc: np.ufunc, negative_if: np.ufunc) -> Algebra:
             extreme = np.where(extreme == 0, _signed_zero(negative, extreme.dtype), extreme)
         return (extreme,)
 
-    return Algebra(partial, merge, _first_finish)
+    return Algebra(partial, merge, _first_finish, same)
 
 
 def _signed_zero(negative: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -299,7 +363,7 @@ def _arg_extreme(numpy_arg: Callable[..., Any], better: np.ufunc) -> Algebra:
     def finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> np.ndarray:
         return state[1].astype(dtype, copy=False)
 
-    return Algebra(partial, merge, finish)
+    return Algebra(partial, merge, finish, same)
 
 
 def _kept_extents(block: np.ndarray, axes: Axes) -> tuple[int, ...]:
@@ -317,7 +381,7 @@ def _truth(ufunc: np.ufunc) -> Algebra:
     def merge(a: State, b: State) -> State:
         return (ufunc(a[0], b[0]),)
 
-    return Algebra(partial, merge, _first_finish)
+    return Algebra(partial, merge, _first_finish, same)
 
 
 def _count_partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Place) -> State:
@@ -330,15 +394,15 @@ def _add_merge(a: State, b: State) -> State:
     return (a[0] + b[0],)
 
 
-SUM = Algebra(_sum_partial, _sum_merge, _sum_finish)
-MEAN = Algebra(_mean_partial, _sum_merge, _mean_finish)
-PROD = Algebra(_prod_partial, _prod_merge, _first_finish)
-VAR = Algebra(_spread_partial, _spread_merge, _var_finish)
-STD = Algebra(_spread_partial, _spread_merge, _std_finish)
+SUM = Algebra(_sum_partial, _sum_merge, _sum_finish, times)
+MEAN = Algebra(_mean_partial, _mean_merge, _mean_finish, times_in_floats)
+PROD = Algebra(_prod_partial, _prod_merge, _first_finish, times_itself)
+VAR = Algebra(_spread_partial, _spread_merge, _var_finish, without_spread)
+STD = Algebra(_spread_partial, _spread_merge, _std_finish, without_spread)
 MIN = _extreme(np.minimum, np.logical_or)
 MAX = _extreme(np.maximum, np.logical_and)
 ARGMIN = _arg_extreme(np.argmin, np.less)
 ARGMAX = _arg_extreme(np.argmax, np.greater)
 ANY = _truth(np.logical_or)
 ALL = _truth(np.logical_and)
-COUNT = Algebra(_count_partial, _add_merge, _first_finish)
+COUNT = Algebra(_count_partial, _add_merge, _first_finish, times)

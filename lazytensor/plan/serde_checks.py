@@ -7,6 +7,7 @@ outside would have an engine read outside an array. So each kind that trusts has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -72,7 +73,7 @@ def _check_scalar(dtype: np.dtype, data: bytes) -> None:
         raise ShapeError(f"{len(data)} bytes are not one {dtype}")
 
 
-def _check_downsample(x: Node, factors: tuple[int, ...], method: str) -> None:
+def _check_downsample(x: Node, factors: tuple[int, ...], method: str, approx: bool) -> None:
     check_factors(factors, x.ndim)
     check_method(method, x.dtype)
 
@@ -95,12 +96,35 @@ def _check_call(
         raise ShapeError(f"halo {halo} with boundary {boundary!r} is not possible")
 
 
+def _check_axes(x: Node, axes: tuple[int, ...]) -> None:
+    _check_reduce("", x, axes, False, ())
+
+
+def _check_quantile(
+    x: Node, axes: tuple[int, ...], q: bytes, dtype: np.dtype, shape: tuple[int, ...], *rest: object
+) -> None:
+    _check_axes(x, axes)
+    if dtype.kind not in "iuf" or any(n < 0 for n in shape):
+        raise ShapeError(f"{shape} {dtype} are no quantiles")
+    if len(q) != math.prod(shape) * dtype.itemsize:
+        raise ShapeError(f"{len(q)} bytes are not {shape} quantiles {dtype}")
+
+
+def _check_histogram(x: Node, edges: Node, axes: tuple[int, ...]) -> None:
+    _check_axes(x, axes)
+    if edges.dtype.kind not in "biuf":
+        raise ShapeError(f"edges of bins are real numbers, not {edges.dtype}")
+
+
 CHECKS: dict[str, Callable[..., None]] = {
     "Call": _check_call,
     "Constant": _check_scalar,
     "Downsample": _check_downsample,
+    "Histogram": _check_histogram,
     "Join": _check_join,
+    "MaskedReduce": _check_reduce,
     "Overlay": _check_overlay,
+    "Quantile": _check_quantile,
     "Rechunk": _check_rechunk,
     "Reduce": _check_reduce,
     "Reshape": _check_reshape,

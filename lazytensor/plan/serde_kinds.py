@@ -16,7 +16,10 @@ from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
+from lazytensor.plan.nodes_axis import SEARCHES
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.ops_scan import CUMULATIONS
+from lazytensor.plan.ops_sketch import MASKED
 from lazytensor.plan.registry import open_source
 from lazytensor.plan.serde_values import (
     array_from_bytes,
@@ -199,6 +202,13 @@ _FUNCTION = _Field(
 _BOOL, _INT, _STR = _plain(bool), _plain(int), _plain(str)
 
 FIELDS: dict[str, dict[str, _Field]] = {
+    "BlockTotals": {
+        "op": _one_of(CUMULATIONS, "cumulative operation"),
+        "x": _NODE,
+        "axis": _INT,
+        "to": _optional(_DTYPE),
+        "block": _INT,
+    },
     "Cache": {"x": _NODE},
     "Call": {
         "function": _FUNCTION,
@@ -211,13 +221,50 @@ FIELDS: dict[str, dict[str, _Field]] = {
         "wants_domain": _BOOL,
     },
     "Cast": {"x": _NODE, "to": _DTYPE},
+    "Contract": {
+        "x1": _NODE,
+        "x2": _NODE,
+        "batch1": _INTS,
+        "batch2": _INTS,
+        "summed1": _INTS,
+        "summed2": _INTS,
+    },
     "Constant": {"scalar_dtype": _DTYPE, "data": _BYTES},
-    "Downsample": {"x": _NODE, "factors": _INTS, "method": _STR},
+    "Cumulate": {
+        "op": _one_of(CUMULATIONS, "cumulative operation"),
+        "x": _NODE,
+        "axis": _INT,
+        "to": _optional(_DTYPE),
+        "block": _INT,
+        "carries": _optional(_NODE),
+    },
+    "Downsample": {"x": _NODE, "factors": _INTS, "method": _STR, "approx": _BOOL},
+    "Edges": {"low": _NODE, "high": _NODE, "bins": _INT, "of": _DTYPE, "weak": _BOOL},
     "Elementwise": {"op": _one_of(ELEMENTWISE, "operation"), "inputs": _NODES},
     "Field": {"x": _NODE, "name": _STR},
+    "Gather": {"x": _NODE, "indices": _NODE, "axis": _INT},
+    "Histogram": {"x": _NODE, "edges": _NODE, "axes_": _INTS},
     "Inspect": {"x": _NODE, "function": _FUNCTION},
     "Join": {"inputs": _NODES, "axis": _INT, "new": _BOOL, "label": _STR},
+    "Lookup": {"table": _NODE, "x": _NODE},
+    "Masked": {"x": _NODE, "mask": _NODE},
+    "MaskedReduce": {
+        "op": _one_of(MASKED, "masked reduction"),
+        "x": _NODE,
+        "axes_": _INTS,
+        "keepdims": _BOOL,
+        "params": _Field(_write_params, _read_params),
+    },
     "Overlay": {"inputs": _NODES, "window": _DOMAIN, "fill": _optional(_BYTES)},
+    "Quantile": {
+        "x": _NODE,
+        "axes_": _INTS,
+        "q": _BYTES,
+        "q_dtype": _DTYPE,
+        "q_shape": _INTS,
+        "weak": _BOOL,
+        "approx": _BOOL,
+    },
     "Rechunk": {"x": _NODE, "sizes": _INTS},
     "Reduce": {
         "op": _one_of(REDUCTIONS, "reduction"),
@@ -228,6 +275,13 @@ FIELDS: dict[str, dict[str, _Field]] = {
     },
     "Reshape": {"x": _NODE, "to_shape": _INTS},
     "Scan": {"source": _Field(_write_source, _read_source)},
+    "Search": {"op": _one_of(SEARCHES, "search"), "table": _NODE, "x": _NODE},
+    "Sort": {
+        "x": _NODE,
+        "axis": _INT,
+        "descending": _BOOL,
+        "indices": _BOOL,
+    },
     "View": {"x": _NODE, "transform": _TRANSFORM},
 }
 """By kind, its fields in order."""

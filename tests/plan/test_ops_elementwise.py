@@ -288,3 +288,12 @@ def test_numpy_functions_map_to_operations() -> None:
     assert FUNCTIONS[np.clip] == "clip" and FUNCTIONS[np.where] == "where"
     for ufunc, name in UFUNCS.items():
         assert ufunc.nin == ELEMENTWISE[name].arity
+
+
+@pytest.mark.parametrize("name", ["ceil", "floor", "round", "trunc"])
+@pytest.mark.parametrize("code", [">i2", ">u8"])
+def test_rounding_keeps_integers_of_another_byte_order(name: str, code: str) -> None:
+    values = np.arange(5).astype(code)
+    found = ELEMENTWISE[name].evaluate(values)
+    assert found.dtype == np.dtype(code)
+    np.testing.assert_array_equal(found, values)

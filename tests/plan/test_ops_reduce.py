@@ -159,6 +159,8 @@ def test_spreads_follow_numpy(name: str, correction: float, case: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         expected = numpy_reduce(name, x, axes, ddof=correction)
+    if np.prod([x.shape[d] for d in axes]) <= correction:
+        expected = np.full_like(expected, np.nan)  # so the standard; NumPy may give infinity
     for result in (row.whole(x, axes, params=params), streamed(row, x, axes, cuts, params)):
         assert result.dtype == x.real.dtype
         rtol = 1e-6 if result.dtype == np.float32 else 1e-12
