@@ -18,7 +18,7 @@ from lazytensor.plan.compose import substitute
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import Cast, Constant, Elementwise, Scan, View
+from lazytensor.plan.nodes import Cast, Constant, Elementwise, Reshape, Scan, View
 from lazytensor.plan.output_map import SINGLE
 from lazytensor.plan.rules.moves import same_elements
 
@@ -35,6 +35,8 @@ def through_chain(
     ``has_law`` says whether some law applies to a node by itself, ``optimized`` what laws make of
     what is below the chain.
     """
+    if 0 in root.shape:
+        return None
     links: _Links = []
     pending: IndexTransform | None = None
     node = root
@@ -52,7 +54,8 @@ def through_chain(
             break
         links.append(cast("Elementwise | Cast", node))
         node = below
-    if not links:
+    # Operations go below a reshape that is no view, so it matters who comes first.
+    if not links or type(node) is Reshape:
         return None
     lower = node if pending is None else View(node, pending)
     if type(node) is not Scan:

@@ -27,7 +27,7 @@ from lazytensor.plan.chains import through_chain
 from lazytensor.plan.cost import reads
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import Scan, View
+from lazytensor.plan.nodes import Rechunk, Scan, View
 from lazytensor.plan.nodes_block import Call
 from lazytensor.plan.rules import PASSES
 from lazytensor.plan.rules.law import Law
@@ -184,6 +184,10 @@ class _Laws(NamedTuple):
 
     alone: dict[type[Node], tuple[Law, ...]]
     under_view: dict[type[Node], tuple[Law, ...]]
+    under: dict[type[Node], dict[type[Node], tuple[Law, ...]]]
+    """By the kind below, then by the kind above, other than a view."""
+    folding: dict[type[Node], tuple[Law, ...]]
+    """Those on one kind that make constants: tried from below, too, as constants come from there."""
     kinds: frozenset[type[Node]]
 
 
@@ -191,13 +195,26 @@ class _Laws(NamedTuple):
 def _enabled(flags: QueryOptFlags) -> _Laws:
     alone: dict[type[Node], list[Law]] = {}
     under_view: dict[type[Node], list[Law]] = {}
+    under: dict[type[Node], dict[type[Node], tuple[Law, ...]]] = {}
+    folding: dict[type[Node], list[Law]] = {}
     for law in PASSES:
-        if getattr(flags, law.flag):
-            table = alone if len(law.kinds) == 1 else under_view
-            table.setdefault(law.kinds[-1], []).append(law)
+        if not getattr(flags, law.flag):
+            continue
+        *above, kind = law.kinds
+        if not above:
+            alone.setdefault(kind, []).append(law)
+            if law.flag == "constant_folding":
+                folding.setdefault(kind, []).append(law)
+        elif above[0] is View:
+            under_view.setdefault(kind, []).append(law)
+        else:
+            found = under.setdefault(kind, {})
+            found[above[0]] = (*found.get(above[0], ()), law)
     return _Laws(
         {kind: tuple(laws) for kind, laws in alone.items()},
         {kind: tuple(laws) for kind, laws in under_view.items()},
+        under,
+        {kind: tuple(laws) for kind, laws in folding.items()},
         frozenset([*alone, *under_view]),
     )
 
@@ -257,10 +274,14 @@ class _Sweep:
         laws = self.laws.alone.get(type(node))
         if laws is not None and self._find(laws, node) is not None:
             return True
-        if type(node) is not View or not node.size:
-            return False
-        laws = self.laws.under_view.get(type(node.x))
-        return laws is not None and self._find(laws, node, node.x) is not None
+        if type(node) is View and 0 not in node.shape:
+            laws = self.laws.under_view.get(type(node.x))
+            return laws is not None and self._find(laws, node, node.x) is not None
+        for below in node.inputs:
+            laws = self.laws.under.get(type(below), {}).get(type(node))
+            if laws is not None and self._find(laws, node, below) is not None:
+                return True
+        return False
 
     def _use(self, node: Node, user: Node | None) -> None:
         """``user`` consumes ``node``: it takes a turn, or another one, with that known."""
@@ -300,6 +321,8 @@ class _Sweep:
                 self._move(node, asking, shared=len(views) < len(users))
             if not users:
                 return
+        if type(node) in self.laws.under and self._merge(node, users):
+            return
         laws = self.laws.alone.get(type(node))
         found = None if laws is None else self._find(laws, node)
         if found is not None:
@@ -329,6 +352,25 @@ class _Sweep:
             self.firings.append(found)
             del self.users[node][view]
             self._become(view, found.after)
+
+    def _merge(self, node: Node, users: _Users) -> bool:
+        """Let the one consumer of ``node`` take it in, if a law says so; then nobody needs it."""
+        above = next(iter(users))
+        if above is None:
+            return False
+        laws = self.laws.under[type(node)].get(type(above))
+        if laws is None:
+            return False
+        if len(users) > 1:
+            self.held_back = True
+            return False
+        found = self._find(laws, above, node)
+        if found is None:
+            return False
+        self.firings.append(found)
+        del users[above]
+        self._become(above, found.after)
+        return True
 
     def _unless_circling(self, found: Firing | None, node: Node) -> Firing | None:
         """None once a view has stayed above the same kind of node again and again.
@@ -380,10 +422,22 @@ class _Sweep:
             if after is not None:
                 final[node] = final[after]
             elif node not in final:
-                rebuilt = final[node] = _on(node, tuple([final[child] for child in node.inputs]))
+                rebuilt = _on(node, tuple([final[child] for child in node.inputs]))
                 if rebuilt is not node:
+                    rebuilt = self._folded(rebuilt)
                     self.fresh.append(rebuilt)
+                final[node] = rebuilt
         return final[self.root]
+
+    def _folded(self, node: Node) -> Node:
+        """What a new node is if its inputs have become constants."""
+        for law in self.laws.folding.get(type(node), ()):
+            after = law.apply(node)
+            if after is not None and after is not node:
+                _check(law, node, after)
+                self.firings.append(Firing(law, node, after))
+                return after
+        return node
 
 
 def _on(node: Node, inputs: tuple[Node, ...]) -> Node:
@@ -393,8 +447,18 @@ def _on(node: Node, inputs: tuple[Node, ...]) -> Node:
     after = node.with_inputs(inputs)
     if type(node) is Call and not _same_cells(node.grid, after.grid):
         # A user's function is given whole cells of its first input: those must not change.
-        return node.with_inputs((node.inputs[0], *inputs[1:]))
+        return _on_cells(node, inputs)
     return after
+
+
+def _on_cells(call: Call, inputs: tuple[Node, ...]) -> Node:
+    """A call on optimised inputs, the first one in the cells that it had."""
+    if all(cells is not None for cells in call.grid):
+        sizes = tuple([cells.nominal for cells in call.grid if cells is not None])
+        after = call.with_inputs((Rechunk(inputs[0], sizes), *inputs[1:]))
+        if _same_cells(call.grid, after.grid):
+            return after
+    return call.with_inputs((call.inputs[0], *inputs[1:]))
 
 
 _MANY_CELLS = 4096

@@ -13,16 +13,27 @@ from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import Cache, Cast, Constant, Elementwise, Reduce, Reshape, Scan, View
+from lazytensor.plan.nodes import (
+    Cache,
+    Cast,
+    Constant,
+    Elementwise,
+    Rechunk,
+    Reduce,
+    Reshape,
+    Scan,
+    View,
+)
+from lazytensor.plan.nodes_axis import Cumulate, Gather, Sort
 from lazytensor.plan.nodes_block import Downsample
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.rules.moves import settled
 
-__all__ = ["leaf", "plans", "transforms", "translated"]
+__all__ = ["filled", "leaf", "plans", "transforms", "translated"]
 
 Draw = DrawFn
 _NAMES = ("z", "y", "x")
-_DTYPES = ("u1", "i4", "f4", "f8")
+_DTYPES = ("u1", "i2", "i4", "i8", "f4", "f8")
 
 
 def leaf(shape: tuple[int, ...], dtype: str = "i4", *, start: int = 0, firm: bool = True) -> Scan:
@@ -34,6 +45,11 @@ def leaf(shape: tuple[int, ...], dtype: str = "i4", *, start: int = 0, firm: boo
 def translated(x: Node, origin: tuple[int, ...]) -> Node:
     """``x`` with its first element at ``origin``."""
     return View(x, IndexTransform.identity(x.domain)[d[:].translate_to[origin]])
+
+
+def filled(x: Node, value: int) -> Node:
+    """One value on the domain of ``x``."""
+    return View(Constant.of(value, x.dtype), IndexTransform._make(x.domain, ()))
 
 
 @st.composite
@@ -105,12 +121,18 @@ def _elementwise(draw: Draw, x: Node) -> Node:
 
 
 def _cast(draw: Draw, x: Node) -> Node:
-    return Cast(x, np.dtype(draw(st.sampled_from((*_DTYPES, x.dtype)))))
+    """One cast, or a detour."""
+    for _ in range(draw(st.sampled_from((1, 1, 2)))):
+        x = Cast(x, np.dtype(draw(st.sampled_from((*_DTYPES, "f2", "?", x.dtype)))))
+    return x
+
+
+_REDUCTIONS = ("sum", "max", "min", "argmax", "count_nonzero", "any", "all")
 
 
 def _reduce(draw: Draw, x: Node) -> Node:
     axes = sorted(draw(st.sets(st.integers(0, max(0, x.ndim - 1)), max_size=2))) if x.ndim else []
-    name = draw(st.sampled_from(("sum", "max", "argmax", "count_nonzero")))
+    name = draw(st.sampled_from(_REDUCTIONS))
     if name == "argmax" and len(axes) != 1:
         name = "max"
     if any(n == 0 for n in x.shape):
@@ -118,10 +140,26 @@ def _reduce(draw: Draw, x: Node) -> Node:
     return Reduce(name, x, tuple(axes), draw(st.booleans()), ())
 
 
+def _reduce_join(draw: Draw, x: Node) -> Node:
+    """A reduction along the joined dim, alone or among others; of constants too."""
+    joined = _join(draw, x)
+    assert isinstance(joined, Join)
+    if draw(st.booleans()) and not joined.new:
+        joined = Join((filled(x, 5), *joined.inputs), joined.axis, False, "")
+    axes = {joined.axis} | draw(st.sets(st.integers(0, joined.ndim - 1), max_size=1))
+    name = draw(st.sampled_from(("sum", "max", "min", "any", "all", "prod", "count_nonzero")))
+    if joined.size == 0:
+        name = "sum"
+    return Reduce(name, joined, tuple(sorted(axes)), draw(st.booleans()), ())
+
+
 def _downsample(draw: Draw, x: Node) -> Node:
-    factors = tuple(draw(st.integers(1, 3)) for _ in range(x.ndim))
+    """Once, or twice by the same method."""
     method = draw(st.sampled_from(("mean", "median", "mode", "min", "max")))
-    return Downsample(x, factors, method)
+    for _ in range(draw(st.sampled_from((1, 1, 2)))):
+        factors = tuple(draw(st.integers(1, 3)) for _ in range(x.ndim))
+        x = Downsample(x, factors, method)
+    return x
 
 
 def _join(draw: Draw, x: Node) -> Node:
@@ -131,7 +169,11 @@ def _join(draw: Draw, x: Node) -> Node:
         return Join(parts, draw(st.integers(0, x.ndim)), True, label)
     axis = draw(st.integers(0, x.ndim - 1))
     more = View(x, draw(transforms(x).filter(_keeps(x, axis))))
-    return Join((x, more, Cast(x, x.dtype)), axis, False, "")
+    third = filled(x, 7) if draw(st.booleans()) else Cast(x, x.dtype)
+    joined = Join((x, more, third), axis, False, "")
+    if joined.size > 1024 or draw(st.booleans()):
+        return joined
+    return Join((more, joined, x), axis, False, "")
 
 
 def _keeps(x: Node, axis: int) -> Callable[[IndexTransform], bool]:
@@ -148,22 +190,69 @@ def _overlay(draw: Draw, x: Node) -> Node:
     layers = []
     for i in range(draw(st.integers(1, 4))):
         layer = Elementwise("add", (x, Constant.of(i, x.dtype))) if i else x
+        if draw(st.sampled_from((False, False, True))):
+            layer = filled(x, 7)
         shift = tuple(draw(st.integers(-3, 3)) for _ in range(x.ndim))
         origin = tuple(a + b for a, b in zip(x.domain.inclusive_min, shift, strict=True))
         layers.append(translated(layer, origin) if x.ndim else layer)
+    if len(layers) > 1 and draw(st.booleans()):
+        # Some of them within an overlay of their own.
+        at = draw(st.integers(0, len(layers) - 1))
+        until = draw(st.integers(at + 1, len(layers)))
+        layers[at:until] = [_placed(draw, layers[at:until])]
+    return _placed(draw, layers)
+
+
+def _placed(draw: Draw, layers: list[Node]) -> Overlay:
+    """An overlay on the hull or on a window somewhere there."""
+    first = layers[0]
     window = None
-    if x.ndim and draw(st.booleans()):
-        lo = tuple(a + draw(st.integers(-4, 4)) for a in x.domain.inclusive_min)
+    if first.ndim and draw(st.booleans()):
+        lo = tuple(a + draw(st.integers(-4, 4)) for a in first.domain.inclusive_min)
         window = IndexDomain(inclusive_min=lo, shape=[draw(st.integers(0, 5)) for _ in lo])
-    return Overlay.of(tuple(layers), window, np.asarray(99, x.dtype).tobytes())
+    fill = np.asarray(draw(st.sampled_from((1, 1, 99))), first.dtype).tobytes()
+    return Overlay.of(tuple(layers), window, fill)
 
 
 def _reshape(draw: Draw, x: Node) -> Node:
-    return Reshape(x, draw(st.sampled_from(((x.size,), x.shape, (1, *x.shape)))))
+    """Dims split into factors, neighbours merged, dims of extent 1 put between."""
+    shape: list[int] = []
+    for n in x.shape:
+        factors = [f for f in range(1, n + 1) if n and n % f == 0] or [n]
+        f = draw(st.sampled_from(factors))
+        shape += [f, n // f] if f else [n]
+    for _ in range(draw(st.integers(0, len(shape)))):
+        at = draw(st.integers(0, len(shape) - 1))
+        shape[at : at + 2] = [int(np.prod(shape[at : at + 2]))]
+    if len(shape) < 4 and draw(st.booleans()):
+        shape.insert(draw(st.integers(0, len(shape))), 1)
+    return Reshape(x, tuple(shape))
+
+
+def _rechunk(draw: Draw, x: Node) -> Node:
+    return Rechunk(x, tuple(draw(st.integers(1, 4)) for _ in x.shape))
 
 
 def _cache(draw: Draw, x: Node) -> Node:
     return Cache(x)
+
+
+def _along(draw: Draw, x: Node) -> Node:
+    """What looks at one axis: sorted, added up, or taken in some order."""
+    if not x.ndim:
+        return x
+    axis = draw(st.integers(0, x.ndim - 1))
+    kind = draw(st.sampled_from(("sort", "cumulate", "gather")))
+    if kind == "sort":
+        return Sort(x, axis, draw(st.booleans()), draw(st.booleans()))
+    if kind == "cumulate" and x.dtype.kind in "iu":
+        return Cumulate("cumulative_sum", x, axis, None, 0, None)
+    n = x.shape[axis]
+    shape = [1] * x.ndim
+    shape[axis] = draw(st.integers(1, 4)) if n else 0
+    picked = [draw(st.integers(-n, n - 1)) for _ in range(shape[axis])]
+    indices = Scan(MemorySource(np.array(picked, "i8").reshape(shape), firm=False))
+    return Gather(x, indices, axis)
 
 
 def _view(draw: Draw, x: Node) -> Node:
@@ -172,20 +261,25 @@ def _view(draw: Draw, x: Node) -> Node:
 
 _OPERATIONS = (
     _view, _view, _view, _view, _elementwise, _cast, _reduce, _downsample, _join, _overlay,
-    _reshape, _cache,
+    _reshape, _reshape, _cache, _rechunk, _reduce_join, _along,
 )  # fmt: skip
 
 
 @st.composite
-def plans(draw: Draw, most: int = 8) -> Node:
-    """A plan of up to ``most`` operations, with shared parts, of at most 4096 elements anywhere."""
+def plans(
+    draw: Draw, most: int = 8, more: tuple[Callable[[DrawFn, Node], Node], ...] = ()
+) -> Node:
+    """A plan of up to ``most`` operations, with shared parts, of at most 4096 elements anywhere.
+
+    ``more``: operations beside those of this module.
+    """
     rank = draw(st.integers(0, 3))
     shape = tuple(draw(st.integers(1, 6)) for _ in range(rank))
     x: Node = leaf(shape, draw(st.sampled_from(_DTYPES)), firm=draw(st.booleans()))
     if rank and draw(st.booleans()):
         x = translated(x, tuple(draw(st.integers(-7, 7)) for _ in range(rank)))
     for _ in range(draw(st.integers(1, most))):
-        made = draw(st.sampled_from(_OPERATIONS))(draw, x)
+        made = draw(st.sampled_from((*_OPERATIONS, *more)))(draw, x)
         if made.size <= 4096 and made.ndim <= 5:
             x = made if made.dtype.kind != "b" else Cast(made, np.dtype("i4"))
     return x if draw(st.booleans()) else settled(x, x.domain)

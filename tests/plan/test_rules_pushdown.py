@@ -18,7 +18,6 @@ from lazytensor.plan.nodes import (
     Elementwise,
     Field,
     Reduce,
-    Reshape,
     Scan,
     View,
 )
@@ -131,7 +130,6 @@ def test_a_kept_axis_that_is_gathered_waits_above() -> None:
     np.testing.assert_array_equal(interpret(after), interpret(plan))
 
 
-@pytest.mark.parametrize("barrier", [Cache(X), Reshape(X, (48,))])
-def test_barriers_hold(barrier: Node) -> None:
-    plan = view(barrier, slice(1, 3))
+def test_a_cache_holds_views() -> None:
+    plan = view(Cache(X), slice(1, 3))
     assert optimize(plan) is plan

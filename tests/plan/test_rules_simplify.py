@@ -11,7 +11,6 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cache, Cast, Constant, Rechunk, Reshape, View
 from lazytensor.plan.nodes_block import Downsample
 from lazytensor.plan.optimize import optimize
-from lazytensor.plan.rules.simplify import drop_downsample_by_one
 from tests.plan.random_plans import leaf, translated
 
 F4 = np.dtype("f4")
@@ -56,11 +55,3 @@ def test_an_empty_view_reads_nothing() -> None:
     after = optimize(empty)
     assert isinstance(after, View) and isinstance(after.x, Constant)
     assert (after.shape, after.domain) == ((0, 8), empty.domain)
-
-
-@pytest.mark.parametrize("method", ["mean", "min", "max"])
-def test_floats_keep_a_downsample_by_one(method: str) -> None:
-    """The minimum of a lone NaN is +inf, and the mean of a lone -0.0 may be 0.0."""
-    x = leaf((4,), "f4")
-    assert drop_downsample_by_one(Downsample(x, (1,), method)) is None
-    assert drop_downsample_by_one(Downsample(x, (1,), "median")) is x

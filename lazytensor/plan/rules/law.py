@@ -35,8 +35,9 @@ class Law:
     kinds
         Node kinds it looks at: ``(kind,)``, or ``(above, below)``.
     gated
-        True if it moves ``above`` below ``below``, which is computed again if somebody else needs
-        it too: then the driver asks that all its consumers move.
+        True if it does away with ``below``, which is computed again if somebody else needs it too.
+        The driver then asks that all its consumers are views that move; that of others there is
+        only one (laws of such pairs are always asked so).
     apply
         The function; takes one node per kind, returns the replacement of the first or None.
     """

@@ -7,6 +7,7 @@ positions or dimensions that only broadcast, stays above, and the hull of what i
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from lazytensor.plan.compose import compose
 from lazytensor.plan.domain import IndexDomain
@@ -28,11 +29,31 @@ from lazytensor.plan.rules.moves import (
 )
 
 __all__ = [
+    "below_unary",
     "view_through_cast",
     "view_through_elementwise",
     "view_through_field",
     "view_through_reduce",
 ]
+
+
+class Unary(Protocol):
+    """A node whose result has the domain of its operand ``x``."""
+
+    @property
+    def x(self) -> Node:
+        """The operand."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        ...
+
+    @property
+    def domain(self) -> IndexDomain:
+        """That of the operand, too."""
+        ...
 
 
 @law(View, Elementwise, flag="slice_pushdown", gated=True)
@@ -58,20 +79,20 @@ def view_through_elementwise(view: View, f: Elementwise) -> Node | None:
 @law(View, Cast, flag="slice_pushdown", gated=True)
 def view_through_cast(view: View, cast: Cast) -> Node | None:
     """cast(x)[i] = cast(x[i])"""
-    return _below_unary(view, cast, lambda x: Cast(x, cast.to))
+    return below_unary(view, cast, lambda x: Cast(x, cast.to))
 
 
 @law(View, Field, flag="slice_pushdown", gated=True)
 def view_through_field(view: View, field: Field) -> Node | None:
     """x["f"][i] = x[i]["f"]"""
-    return _below_unary(view, field, lambda x: Field(x, field.name))
+    return below_unary(view, field, lambda x: Field(x, field.name))
 
 
-def _below_unary(view: View, node: Cast | Field, make: Callable[[Node], Node]) -> Node | None:
-    """For operations whose result has the domain of their one operand."""
+def below_unary(view: View, node: Unary, make: Callable[[Node], Node]) -> Node | None:
+    """For operations whose result has the domain of their operand ``x``."""
     transform, above = core(view.transform)
     if enlarges(transform, node.size):
-        return narrowed(view, lambda box: _below_unary(box, node, make))
+        return narrowed(view, lambda box: below_unary(box, node, make))
     if above is None:
         return make(View(node.x, transform))
     if same_elements(transform, node.domain):
@@ -139,12 +160,8 @@ def _reduce_of_view(transform: IndexTransform, reduce: Reduce) -> Node:
     below = IndexTransform._make(
         IndexDomain._make(tuple(lo), tuple(hi), tuple(labels)), tuple(maps)
     )
-    return Reduce(
-        reduce.op,
-        x if changes_nothing(below, x.domain) else View(x, below),
-        tuple(sorted(axes.values())),
-        reduce.keepdims,
-        reduce.params,
+    return reduce.over(
+        x if changes_nothing(below, x.domain) else View(x, below), tuple(sorted(axes.values()))
     )
 
 
