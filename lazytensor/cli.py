@@ -83,7 +83,28 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             help=operation.help,
         )
-    explain.add_argument("--json", action="store_true", help="print JSON")
+    forms = explain.add_mutually_exclusive_group()
+    forms.add_argument(
+        "--format",
+        choices=("plain", "tree", "dot", "json", "html"),
+        default="plain",
+        help="form of the plan (default: plain)",
+    )
+    forms.add_argument(
+        "--json",
+        action="store_const",
+        const="json",
+        default="plain",
+        dest="format",
+        help="short for --format json",
+    )
+    explain.add_argument(
+        "--stage",
+        choices=("logical", "physical"),
+        default="logical",
+        help="the operations, or the tasks that will run (default: logical)",
+    )
+    explain.add_argument("--rules", action="store_true", help="add the laws that fired")
     explain.set_defaults(run=_explain)
 
     demo = commands.add_parser("demo", help="a lazy query on an OME-Zarr, and a picture of it")
@@ -114,7 +135,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     x = lt.scan(arguments.uri)
     for step in arguments.operations or ():
         x = step(x)
-    print(x.explain(format="json" if arguments.json else "plain"))
+    print(x.explain(format=arguments.format, stage=arguments.stage, rules=arguments.rules))
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 import numpy as np
 
 from lazytensor.callsite import about, name_operands
-from lazytensor.collecting import EVERY_PASS, check_out, run, run_in_background, run_into
+from lazytensor.collecting import (
+    EVERY_PASS,
+    check_flags,
+    check_out,
+    run,
+    run_in_background,
+    run_into,
+)
 from lazytensor.config import QueryOptFlags
 from lazytensor.errors import LazyTensorError, SourceNotFoundError
 from lazytensor.handoff import check_host_device, check_target, hand_over
+from lazytensor.looking import Look, displayed
 from lazytensor.protocols import Protocols
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lazytensor.plan.cost import Estimate
 
 __all__ = ["Running"]
@@ -169,30 +179,109 @@ class Running(Protocols):
     ) -> str:
         """The plan in words, and what it will read; no data is read.
 
-        ``optimized=False`` shows the plan as it was written, and what running that would read;
-        ``rules`` adds which laws fired. ``stage="physical"`` shows the tasks that will run.
+        Parameters
+        ----------
+        format
+            ``"plain"``: a line for each operation. ``"tree"``: domains and chunks as well.
+            ``"dot"``: Graphviz. ``"json"``: an object for programs, with the keys that
+            ``plan.explain_formats.plan_json`` and ``plan.explain_work.explain_work`` list.
+            ``"html"``: an element for a page.
+        optimized
+            False shows the plan as it was written, and what running that would read.
+        stage
+            ``"logical"``: the operations. ``"physical"``: the stages, tasks and steps that will
+            run. (Little data in memory, and all of it with the interpreter, is one task whose steps
+            are the operations.)
+        rules
+            Adds the laws that fired: what each turned into what, and the bytes that saves.
+        engine, optimizations
+            As in ``collect``.
+
+        Raises ``ValueError`` for other formats and stages.
 
         >>> print((lt.asarray([1, 2, 3])[1:] * 2).explain())
         multiply ...
         """
-        from lazytensor.plan.explain import explain
-        from lazytensor.plan.optimize import Trace, optimize
+        return Look(
+            self._node,
+            stage,
+            engine=engine,
+            optimizations=optimizations,
+            optimized=optimized,
+            rules=rules,
+        ).text(format)
 
-        if stage not in ("logical", "physical"):
-            raise ValueError(f"stage={stage!r} is neither 'logical' nor 'physical'")
-        if stage == "physical":
-            from lazytensor.exec.describe import describe_tasks
+    def show_graph(
+        self,
+        *,
+        optimized: bool = True,
+        stage: Literal["logical", "physical"] = "logical",
+        show: bool = True,
+        output_path: str | PathLike[str] | None = None,
+        raw_output: bool = False,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+    ) -> str | None:
+        """The plan as a picture; no data is read and no other program is needed.
 
-            if format != "plain":
-                raise ValueError("stage='physical' has the format 'plain' only")
-            tasks = describe_tasks(optimize(self._node, optimizations))
-            return f"{tasks}\n{self.estimate(engine=engine, optimizations=optimizations)}"
-        if not optimized:
-            optimizations = QueryOptFlags.none()
-        trace = Trace() if rules else None
-        plan = optimize(self._node, optimizations, trace)
-        estimate = self.estimate(engine=engine, optimizations=optimizations)
-        return explain(plan, format=format, estimate=estimate, trace=trace)
+        Parameters
+        ----------
+        optimized, stage, engine, optimizations
+            As in ``explain``.
+        show
+            Displays the picture where IPython runs; returned is None then. Elsewhere nothing is
+            opened and the SVG text is returned.
+        output_path
+            File to write: ``.svg``, ``.html`` (with the plan to unfold below the picture) or
+            ``.dot`` (Graphviz).
+        raw_output
+            Return the text of a Graphviz graph of all operations instead.
+
+        Returns
+        -------
+        The SVG text; DOT text with ``raw_output``; None if the picture was displayed.
+
+        Raises ``ValueError`` for another suffix or stage.
+
+        >>> (lt.asarray([1, 2, 3]) * 2).show_graph(show=False)[:4]
+        '<svg'
+        """
+        look = Look(
+            self._node, stage, engine=engine, optimizations=optimizations, optimized=optimized
+        )
+        if output_path is not None:
+            look.write(output_path)
+        if raw_output:
+            return look.text("dot")
+        picture = look.picture()
+        return None if show and displayed(picture) else picture
+
+    def profile(
+        self,
+        *,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+        progress: Any = None,
+    ) -> tuple[np.ndarray, pl.DataFrame]:
+        """Compute the values, and where the time went: ``(result, frame)``.
+
+        The frame has a row for each physical operation of each stage: ``stage``, ``operation``,
+        ``tasks`` (in how many it ran), ``read_s``, ``decode_s``, ``kernel_s`` and ``wait_s``
+        (seconds, added up over threads), ``bytes_read``, ``bytes_decoded`` and ``cache_hits``.
+        ``exec.profile`` says how each is measured.
+
+        Raises ``ImportError`` where Polars is not installed; otherwise as ``collect``.
+
+        >>> result, frame = (lt.asarray([1, 2, 3]) * 2).profile()
+        >>> result, frame.columns[:3]
+        (array([2, 4, 6]), ['stage', 'operation', 'tasks'])
+        """
+        from lazytensor.exec.profile import COLUMNS, profiling, rows_of
+
+        frames = _polars()
+        with profiling() as recorder:
+            values = self.collect(engine=engine, optimizations=optimizations, progress=progress)
+        return values, frames.DataFrame(rows_of(recorder), schema=COLUMNS, orient="row")
 
     def estimate(
         self,
@@ -203,16 +292,18 @@ class Running(Protocols):
     ) -> Estimate:
         """Tasks, chunks, bytes and memory of a collect; no data is read.
 
-        Chunks and decoded bytes are exact, or an upper bound where a gather cannot move below an
-        operation. Stored bytes are extrapolated from at most 64 units
-        unless ``exact``.
+        Tasks, chunks and decoded bytes are exact, memory is an upper bound. Stored bytes are
+        extrapolated from at most 64 units unless ``exact``: then the tasks are gone through and
+        sizes and shard indices looked up, which may take long. ``lt.Estimate`` says what each
+        number means.
 
         >>> lt.asarray([1, 2, 3]).estimate().bytes_read
         0
         """
         from lazytensor.exec.estimate import estimate
 
-        return estimate(self._node, engine=engine, optimizations=optimizations, exact=exact)
+        flags = check_flags(optimizations)
+        return estimate(self._node, engine=engine, optimizations=flags, exact=exact)
 
     def serialize(
         self,
@@ -261,6 +352,14 @@ class Running(Protocols):
 
         data = _document(source)
         return cls._wrap(loads(data, functions=functions, storage_options=storage_options))
+
+
+def _polars() -> Any:
+    try:
+        import polars as pl
+    except ImportError as error:
+        raise ImportError("a profile is a Polars frame: pip install polars") from error
+    return pl
 
 
 def _document(source: str | bytes | PathLike[str] | BinaryIO) -> str | bytes:

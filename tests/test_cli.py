@@ -225,6 +225,24 @@ def test_explain_applies_operations_in_order(
     assert ok(capsys, "explain", uri, *operations) == y.explain() + "\n"
 
 
+@pytest.mark.parametrize("form", ["plain", "tree", "dot", "json", "html"])
+@pytest.mark.parametrize("stage", ["logical", "physical"])
+def test_explain_in_all_forms(
+    sample: Path, capsys: pytest.CaptureFixture[str], form: Any, stage: Any
+) -> None:
+    uri = str(sample / "0")
+    x = lt.scan(uri).astype("f4")[0]
+    argv = ("explain", uri, "--cast", "f4", "--index", "0", "--format", form, "--stage", stage)
+    assert ok(capsys, *argv) == x.explain(format=form, stage=stage) + "\n"
+    assert ok(capsys, *argv, "--rules") == x.explain(format=form, stage=stage, rules=True) + "\n"
+
+
+def test_explain_takes_one_form(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "not allowed with" in refused(
+        capsys, "explain", str(sample / "0"), "--json", "--format", "dot"
+    )
+
+
 def test_explain_json(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(ok(capsys, "explain", str(sample / "0"), "--json"))
 

@@ -23,8 +23,11 @@ from lazytensor.plan.nodes import (
     Scan,
     View,
 )
+from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
+from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
+from lazytensor.plan.nodes_sketch import Edges, Histogram, Masked, MaskedReduce, Quantile
 from lazytensor.plan.output_map import ARRAY, CONSTANT, SINGLE
 
 __all__ = ["LABELS", "describe", "describe_view", "format_shape", "function_name", "shown_inputs"]
@@ -195,7 +198,13 @@ def _layers(node: Node) -> str:
 
 
 def _downsample(node: Downsample) -> str:
-    return f"downsample {node.factors} {node.method}"
+    return f"downsample {node.factors} {node.method}{' · approx' * node.approx}"
+
+
+def _contract(node: Contract) -> str:
+    pairs = zip(node.summed1, node.summed2, strict=True)
+    words = [f"{_dim_name(node.x1, d)} and {_dim_name(node.x2, e)}" for d, e in pairs]
+    return f"contract {', '.join(words) or 'nothing'}"
 
 
 def _call(node: Call) -> str:
@@ -207,21 +216,86 @@ def _inspect(node: Inspect) -> str:
     return f"inspect {function_name(node.function)}"
 
 
+def _cumulate(node: Cumulate) -> str:
+    wanted = "" if node.to is None else f" dtype={node.to}"
+    blocks = f" in blocks of {format_count(node.block)}" if node.block else ""
+    return f"{node.op} along {_dim_name(node, node.axis)}{wanted}{blocks}"
+
+
+def _block_totals(node: BlockTotals) -> str:
+    return f"{node.op} of blocks of {format_count(node.block)} along {_dim_name(node, node.axis)}"
+
+
+def _sort(node: Sort) -> str:
+    verb = "argsort" if node.indices else "sort"
+    return f"{verb} along {_dim_name(node, node.axis)}{' descending' * node.descending}"
+
+
+def _gather(node: Gather) -> str:
+    return f"take along {_dim_name(node, node.axis)}"
+
+
+def _lookup(node: Lookup) -> str:
+    return f"look up in {format_count(node.table.size)} values"
+
+
+def _masked(node: Masked) -> str:
+    return "masked"
+
+
+def _masked_reduce(node: MaskedReduce) -> str:
+    return f"masked {_reduce(node)}"
+
+
+def _quantile(node: Quantile) -> str:
+    asked = ", ".join(f"{q:g}" for q in node.quantiles.ravel())
+    approx = " · approx" * node.approx
+    return f"quantile {asked} over {_over(node)}{approx}"
+
+
+def _over(node: Quantile | Histogram) -> str:
+    return ", ".join(_dim_name(node.x, d) for d in node.axes_) or "nothing"
+
+
+def _histogram(node: Histogram) -> str:
+    return f"histogram of {format_count(node.shape[-1])} bins over {_over(node)}"
+
+
+def _edges(node: Edges) -> str:
+    return f"edges of {format_count(node.bins)} bins"
+
+
+def _search(node: Search) -> str:
+    return f"search sorted {format_count(node.table.size)} values ({node.op})"
+
+
 LABELS: dict[type[Node], Callable[[Any], str]] = {
+    BlockTotals: _block_totals,
     Cache: _cache,
     Call: _call,
+    Contract: _contract,
     Cast: _cast,
     Constant: _constant,
+    Cumulate: _cumulate,
     Downsample: _downsample,
+    Edges: _edges,
     Elementwise: _elementwise,
     Field: _field,
+    Gather: _gather,
+    Histogram: _histogram,
     Inspect: _inspect,
     Join: _join,
+    Lookup: _lookup,
+    Masked: _masked,
+    MaskedReduce: _masked_reduce,
     Overlay: _overlay,
+    Quantile: _quantile,
     Rechunk: _rechunk,
     Reduce: _reduce,
     Reshape: _reshape,
     Scan: _scan,
+    Search: _search,
+    Sort: _sort,
     View: _view,
 }
 """The phrase of each kind."""
