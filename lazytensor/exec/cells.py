@@ -28,19 +28,43 @@ _Run = tuple[int, int]
 _GOLDEN = (5**0.5 - 1) / 2
 
 
+_FEW = 1 << 20
+"""So many cells, of many products, are listed rather than told apart by who holds them."""
+_MANY_PARTS = 32
+
+
 class CellUnion:
-    """The union of products of cells of one source."""
+    """The union of products of cells of one source.
+
+    ``count`` cells, with ``elements`` array elements in them. Along dims without cells of their own
+    (free ones, of which any part can be read) products are of positions; they count as one cell.
+    """
 
     def __init__(self, source: Source, parts: Sequence[Cells]) -> None:
         self._source = source
-        self._parts = [part for part in parts if all(len(cells) for cells in part)]
+        self._parts = _distinct([part for part in parts if all(len(cells) for cells in part)])
+        self._padded = getattr(source, "padded", False)
+        free = [cells is not None and cells.free for cells in source.spec.grid]
         self.count, self.elements = self._measure()
+        if any(free):
+            self._parts = _distinct(
+                [
+                    [range(1) if f else cells for f, cells in zip(free, part, strict=True)]
+                    for part in self._parts
+                ]
+            )
+            self.count, _ = self._measure()
 
     def _measure(self) -> tuple[int, int]:
         """Number of cells, and of array elements in them."""
-        if not self._parts:
+        parts = self._parts
+        if not parts:
             return 0, 0
-        every = (1 << len(self._parts)) - 1
+        if len(parts) > _MANY_PARTS:
+            listed = sum(math.prod(map(len, part)) for part in parts)
+            if listed <= _FEW:
+                return self._measure_listed()
+        every = (1 << len(parts)) - 1
         sums: dict[int, tuple[int, int]] = {every: (1, 1)}
         for d in range(self._source.spec.ndim):
             classes = self._classes(d)
@@ -51,6 +75,22 @@ class CellUnion:
                     folded[a & b] = (before[0] + count * n, before[1] + size * extent)
             sums = folded
         return sum(n for n, _ in sums.values()), sum(size for _, size in sums.values())
+
+    def _measure_listed(self) -> tuple[int, int]:
+        """The same by a list of all cells."""
+        rank = self._source.spec.ndim
+        tops = [max(int(part[d][-1]) for part in self._parts) + 1 for d in range(rank)]
+        flat = [
+            np.ravel_multi_index(np.ix_(*part), tops).reshape(-1) if rank else np.zeros(1, np.intp)
+            for part in self._parts
+        ]
+        cells = np.unravel_index(np.unique(np.concatenate(flat)), tops)
+        extents = [
+            np.array([self._extent(d, c, c + 1) for c in range(top)], object)[along]
+            for d, (top, along) in enumerate(zip(tops, cells, strict=True))
+        ]
+        total = int(np.sum(math.prod(extents))) if extents else 1
+        return len(cells[0]) if rank else 1, total
 
     def _classes(self, d: int) -> dict[int, tuple[int, int]]:
         """Cells of dim ``d`` by the set of products they belong to: how many, and their extent."""
@@ -73,6 +113,10 @@ class CellUnion:
         size, cells = self._source.spec.shape[d], self._source.spec.grid[d]
         if cells is None:
             return size
+        if cells.free:
+            return stop - start
+        if self._padded:
+            size = max(size, stop * cells.chunk)
         return cells.stored_extent(stop - 1, size)[1] - cells.stored_extent(start, size)[0]
 
     def sample(self, limit: int | None) -> list[tuple[int, ...]]:
@@ -81,6 +125,17 @@ class CellUnion:
             return sorted({cell for part in self._parts for cell in _all_of(part)})
         each = -(-limit // max(1, len(self._parts)))
         return sorted({cell for part in self._parts[:limit] for cell in _spread(part, each)})
+
+
+def _distinct(parts: list[Cells]) -> list[Cells]:
+    """The same products without those that were given before."""
+    if len(parts) < 2:
+        return parts
+    seen: dict[object, Cells] = {}
+    for part in parts:
+        key = tuple([c if isinstance(c, range) else c.tobytes() for c in part])
+        seen.setdefault(key, part)
+    return list(seen.values())
 
 
 def _runs(cells: range | np.ndarray) -> Iterator[_Run]:

@@ -8,8 +8,13 @@ them. Boxes are in the coordinates of the node they belong to. Nothing is evalua
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from lazytensor.exec import demand_axis
+from lazytensor.exec.boxes import BoxPlan, aligned_box, whole_box
+from lazytensor.exec.demand_contract import Panels, contract_demand, panels_demand
+from lazytensor.exec.demand_reshape import reshape_demand
+from lazytensor.exec.demand_sketch import DEMANDS as SKETCH_DEMANDS
 from lazytensor.plan.compose import Maps, output_box, restrict
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.index_interval import MAX_RANK
@@ -26,7 +31,9 @@ from lazytensor.plan.nodes import (
     Scan,
     View,
 )
+from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
+from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.output_map import CONSTANT
 from lazytensor.plan.source import Box, Source
@@ -38,19 +45,6 @@ _UNIT = frozenset((1, -1))
 _FORWARD, _BACKWARD = slice(None), slice(None, None, -1)
 _IN_ORDER = list(range(MAX_RANK))
 _AS_IT_IS = [_FORWARD] * MAX_RANK
-
-
-class BoxPlan(NamedTuple):
-    """How one box of one node is computed."""
-
-    op: str
-    args: tuple[Any, ...]
-    needs: list[tuple[Node, Box]]
-
-
-def whole_box(node: Node) -> Box:
-    """The node's whole domain as a box."""
-    return tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
 
 
 def demand(node: Node, box: Box) -> BoxPlan:
@@ -174,23 +168,8 @@ def _elementwise(node: Elementwise, box: Box) -> BoxPlan:
         if x.domain is node.domain:
             needs.append((x, box))
         else:
-            needs.append((x, _aligned(node, x, box)))
+            needs.append((x, aligned_box(node, x, box)))
     return BoxPlan("elementwise", (node.op, node.dtype), needs)
-
-
-def _aligned(node: Node, x: Node, box: Box) -> Box:
-    """The part of a broadcast operand that meets ``box`` (positions pair up from the right)."""
-    skip = node.ndim - x.ndim
-    lo, out_lo = x.domain.inclusive_min, node.domain.inclusive_min
-    out = []
-    for d, n in enumerate(x.shape):
-        a, b = box[skip + d]
-        if n == 1 and node.shape[skip + d] != 1:
-            out.append((lo[d], lo[d] + (1 if b > a else 0)))
-        else:
-            shift = lo[d] - out_lo[skip + d]
-            out.append((a + shift, b + shift))
-    return tuple(out)
 
 
 def _cast(node: Cast, box: Box) -> BoxPlan:
@@ -266,43 +245,6 @@ def _downsample(node: Downsample, box: Box) -> BoxPlan:
     return BoxPlan("downsample", args, [(node.x, needed)])
 
 
-def _reshape(node: Reshape, box: Box) -> BoxPlan:
-    """C order makes a box a strided pattern in the flat elements; read the rows it lies in."""
-    steps = _c_steps(node.shape)
-    shape = _shape(box)
-    if 0 in shape:
-        empty = tuple((lo, lo) for lo in node.x.domain.inclusive_min)
-        return BoxPlan("reshape", (shape, steps, 0), [(node.x, empty)])
-    first = sum(lo * step for (lo, _), step in zip(box, steps, strict=True))
-    last = sum((hi - 1) * step for (_, hi), step in zip(box, steps, strict=True))
-    needed, start = _rows(node.x, first, last)
-    return BoxPlan("reshape", (shape, steps, first - start), [(node.x, needed)])
-
-
-def _rows(x: Node, first: int, last: int) -> tuple[Box, int]:
-    """Smallest C-contiguous box that holds the flat elements ``first..last``, and its start."""
-    steps = _c_steps(x.shape)
-    out = []
-    start = 0
-    split = False
-    for n, step, origin in zip(x.shape, steps, x.domain.inclusive_min, strict=True):
-        if split:
-            out.append((origin, origin + n))
-            continue
-        a, b = first // step % n, last // step % n
-        start += a * step
-        split = a != b
-        out.append((origin + a, origin + b + 1))
-    return tuple(out), start
-
-
-def _c_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    steps = [1]
-    for n in reversed(shape[1:]):
-        steps.append(steps[-1] * max(1, n))
-    return tuple(reversed(steps))[: len(shape)] if shape else ()
-
-
 def _call(node: Call, box: Box) -> BoxPlan:
     """Whole cells with their halo; the step calls the function cell by cell."""
     cover = node.cover(box)
@@ -323,7 +265,7 @@ def _call(node: Call, box: Box) -> BoxPlan:
 
 
 def _with_halo(node: Call, x: Node, cover: Box) -> Box:
-    aligned = _aligned(node, x, cover)
+    aligned = aligned_box(node, x, cover)
     halo = node.halo[node.ndim - x.ndim :]
     return tuple(
         (max(lo, a - h), min(hi, b + h)) if b > a and hi - lo > 1 else (a, b)
@@ -358,9 +300,18 @@ _DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
     Join: _join,
     Overlay: _overlay,
     Downsample: _downsample,
-    Reshape: _reshape,
+    Reshape: reshape_demand,
     Rechunk: _pass,
     Cache: _pass,
     Call: _call,
+    **SKETCH_DEMANDS,
+    Contract: contract_demand,
+    Panels: panels_demand,
     Inspect: _inspect,
+    BlockTotals: demand_axis.block_totals,
+    Cumulate: demand_axis.cumulate,
+    Gather: demand_axis.gather,
+    Lookup: demand_axis.lookup,
+    Search: demand_axis.search,
+    Sort: demand_axis.sort,
 }

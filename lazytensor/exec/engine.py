@@ -8,24 +8,29 @@ arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lazytensor.config import QueryOptFlags, option
 from lazytensor.exec.buffers import aligned_empty
+from lazytensor.exec.demand_reshape import reshaped_target
 from lazytensor.exec.holes import check_holes
 from lazytensor.exec.interpret import InterpretEngine, interpret
 from lazytensor.exec.local import LocalEngine
+from lazytensor.exec.optimizing import optimize_together
 from lazytensor.exec.pool import CancelToken
+from lazytensor.plan.counters import count
 from lazytensor.plan.guard import in_reader
+from lazytensor.plan.levels import derived_from
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.nodes_block import Call, Inspect
 from lazytensor.plan.nodes_join import Overlay
 from lazytensor.plan.optimize import optimize
 
-__all__ = ["Engine", "collect_nodes", "resolve_engine"]
+__all__ = ["Engine", "collect_nodes", "is_tiny", "resolve_engine"]
 
 _TINY = 64 << 10
 _TINY_NODES = 64
@@ -46,7 +51,11 @@ class Engine(Protocol):
         progress: object = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Compute plans into their outputs (C-contiguous or not, of the plan's shape and dtype)."""
+        """Compute plans into their outputs (C-contiguous or not, of the plan's shape and dtype).
+
+        An engine may take ``optimizations`` as well: it is given the flags where the caller
+        switched ``comm_subplan_elim`` off.
+        """
         ...
 
 
@@ -93,28 +102,46 @@ def collect_nodes(
         )
     given = [None] * len(nodes) if outs is None else list(outs)
     chosen = resolve_engine(engine)
-    if isinstance(chosen, LocalEngine) and progress is None and all(map(_is_tiny, nodes)):
+    if isinstance(chosen, LocalEngine) and progress is None and all(map(is_tiny, nodes)):
+        count("tasks", len(nodes))
         return [_tiny(node, out) for node, out in zip(nodes, given, strict=True)]
     flags = _ALL if optimizations is None else optimizations
-    plans = [optimize(node, flags) for node in nodes]
-    _check(plans)
+    plans = optimize_together(nodes, flags)
+    _check(plans, nodes)
     arrays = [
         aligned_empty(node.shape, node.dtype) if out is None else out
         for node, out in zip(plans, given, strict=True)
     ]
-    chosen.run(plans, arrays, progress=progress, cancel=cancel)
+    settings = {} if flags.comm_subplan_elim else _run_settings(chosen, flags)
+    # The oracle computes what is written; others fill a result of any shape in its own memory.
+    targets = [
+        (node, out) if isinstance(chosen, InterpretEngine) else reshaped_target(node, out)
+        for node, out in zip(plans, arrays, strict=True)
+    ]
+    below, outs_below = zip(*targets, strict=True) if targets else ((), ())
+    chosen.run(below, outs_below, progress=progress, cancel=cancel, **settings)
     return arrays
 
 
-def _is_tiny(root: Node) -> bool:
-    """True if all data is in memory and so little that planning would cost more than computing."""
+def _run_settings(engine: Engine, flags: QueryOptFlags) -> dict[str, Any]:
+    """The flags, for an engine whose ``run`` takes ``optimizations``; others share as they do."""
+    parameters = signature(engine.run).parameters.values()
+    takes = any(p.name == "optimizations" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return {"optimizations": flags} if takes else {}
+
+
+def is_tiny(root: Node) -> bool:
+    """True if all data is in memory and so little that planning would cost more than computing.
+
+    Such a plan is one task, unless somebody wants to see progress.
+    """
     scan = scan_below(root)
     if scan is not None and scan.source.array is None:
         return False
     if root.nbytes > _TINY:
         return False
-    for count, node in enumerate(walk(root)):
-        if node.nbytes > _TINY or count > _TINY_NODES:
+    for seen, node in enumerate(walk(root)):
+        if node.nbytes > _TINY or seen > _TINY_NODES:
             return False
         if isinstance(node, Scan):
             if node.source.array is None:
@@ -137,22 +164,47 @@ def _evaluate(node: Node) -> np.ndarray:
     return out
 
 
-def _check(roots: Sequence[Node]) -> None:
-    """Every stored source once: its metadata must be what the plan was built from. Then holes."""
+def _check(roots: Sequence[Node], asked: Sequence[Node]) -> None:
+    """Every stored source once: its metadata must be what the plan was built from. Then holes.
+
+    ``asked``: the plans as they were before laws put other sources in the place of theirs.
+    """
     scan = scan_below(roots[0]) if len(roots) == 1 else None
     if scan is not None:
         scan.source.check()
+        _check_proofs([scan], asked)
         return
-    seen: set[Scan] = set()
+    seen: dict[Node, None] = {}
+    scans: list[Scan] = []
     open_overlays = False
     for root in roots:
-        for node in walk(root):
+        for node in walk(root, lambda node: node not in seen):
+            seen[node] = None
             if isinstance(node, Scan):
-                if node not in seen:
-                    seen.add(node)
-                    node.source.check()
+                scans.append(node)
+                node.source.check()
             elif isinstance(node, Overlay) and node.fill is None:
                 open_overlays = True
+    _check_proofs(scans, asked)
     if open_overlays:
         for root in roots:
             check_holes(root, _evaluate)
+
+
+def _check_proofs(scans: Sequence[Scan], asked: Sequence[Node]) -> None:
+    """The sources that levels stand in for: what proves that they may is in their metadata, too."""
+    leveled = [scan for scan in scans if getattr(scan.source, "stamp", None) is not None]
+    if not leveled:
+        return
+    known: dict[Node, None] = {}
+    for root in asked:
+        known.update(dict.fromkeys(walk(root, lambda node: node not in known)))
+    checked: set[Node] = set()
+    for scan in leveled:
+        # Made of one that was made of another: up to the one that was asked for.
+        while scan not in known and (base := derived_from(scan.source)) is not None:
+            scan = Scan(base)
+            if scan in checked:
+                break
+            checked.add(scan)
+            base.check()

@@ -14,13 +14,18 @@ import numpy as np
 
 from lazytensor.errors import HoleError
 from lazytensor.exec.demand import whole_box
+from lazytensor.exec.holes_axis import AXIS_MARKS
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Elementwise, Reduce, Reshape, Scan, View
 from lazytensor.plan.nodes_block import Call, Downsample
+from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
+from lazytensor.plan.nodes_sketch import Edges, Histogram, Masked, Quantile
+from lazytensor.plan.output_map import single_map
+from lazytensor.plan.rules.moves import settled
 
 __all__ = ["check_holes", "hole_plan"]
 
@@ -60,7 +65,8 @@ def hole_plan(root: Node) -> Node:
     """Plan of a boolean tensor on the root's domain: which elements need a hole."""
     marks: dict[Node, Node] = {}
     for node in walk(root):
-        marks[node] = _mark(node, [marks[x] for x in node.inputs])
+        # Operations on marks may lie elsewhere: not every operand has an opinion on coordinates.
+        marks[node] = settled(_mark(node, [marks[x] for x in node.inputs]), node.domain)
     return marks[root]
 
 
@@ -75,7 +81,7 @@ def _mark(node: Node, marks: list[Node]) -> Node:
             return _never(node.domain)
         case View():
             return View(marks[0], node.transform)
-        case Elementwise():
+        case Elementwise() | Masked():
             out = marks[0]
             for mark in marks[1:]:
                 out = Elementwise("logical_or", (out, mark))
@@ -92,10 +98,51 @@ def _mark(node: Node, marks: list[Node]) -> Node:
             return Downsample(marks[0], node.factors, "max")
         case Reshape():
             return Reshape(marks[0], node.to_shape)
+        case Quantile() | Histogram() | Edges():
+            return _summary_mark(node, marks)
+        case Contract():
+            return _contract_mark(node, marks)
         case Call():
             return _call_mark(node, marks)
+        case _ if type(node) in AXIS_MARKS:
+            return AXIS_MARKS[type(node)](node, marks)
         case _:
             return marks[0]
+
+
+def _summary_mark(node: Quantile | Histogram | Edges, marks: list[Node]) -> Node:
+    """A hole anywhere along the reduced axes, or among edges, is one in all that comes of it."""
+    out: Node = _FALSE
+    for mark in marks if isinstance(node, Edges) else marks[1:]:
+        anywhere = Reduce("any", mark, tuple(range(mark.ndim)), False, ())
+        out = Elementwise("logical_or", (out, anywhere))
+    out = View(out, IndexTransform._make(node.domain, ())) if node.ndim else out
+    if isinstance(node, Edges):
+        return out
+    line: Node = Reduce("any", marks[0], node.axes_, False, ())
+    front = node.q_ndim if isinstance(node, Quantile) else 0
+    maps = tuple([single_map(front + d, 0, 1) for d in range(line.ndim)])
+    line = View(line, IndexTransform._make(node.domain, maps)) if node.ndim else line
+    return Elementwise("logical_or", (out, line))
+
+
+def _contract_mark(node: Contract, marks: list[Node]) -> Node:
+    """A hole in a row or a column is one in all sums that it takes part in."""
+    batch = len(node.batch1)
+    sides = (
+        (marks[0], node.batch1, node.free1, node.summed1, batch),
+        (marks[1], node.batch2, node.free2, node.summed2, batch + len(node.free1)),
+    )
+    out = []
+    for mark, pairs, free, summed, place in sides:
+        line = Reduce("any", mark, tuple(sorted(summed)), False, ())
+        dims = {d: i for i, d in enumerate(pairs)} | {d: place + i for i, d in enumerate(free)}
+        starts = zip(sorted(dims), line.domain.inclusive_min, strict=True)
+        maps = [
+            single_map(dims[d], lo - node.domain.inclusive_min[dims[d]], 1) for d, lo in starts
+        ]
+        out.append(View(line, IndexTransform._make(node.domain, tuple(maps))))
+    return Elementwise("logical_or", tuple(out))
 
 
 def _call_mark(node: Call, marks: list[Node]) -> Node:

@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from lazytensor.exec import meanings_axis
 from lazytensor.exec.demand import demand, whole_box
 from lazytensor.exec.kernels.cast import cast_into
+from lazytensor.exec.kernels.contract import Form, contract_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
+from lazytensor.exec.meanings_sketch import MEANINGS as SKETCH_MEANINGS
 from lazytensor.exec.pool import Cancelled, CancelToken
+from lazytensor.exec.recording import RECORDER, Recorder
 from lazytensor.exec.steps import call_cells
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.node import Node, walk
@@ -32,7 +36,9 @@ from lazytensor.plan.nodes import (
     Scan,
     View,
 )
+from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
+from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
 
@@ -75,11 +81,30 @@ def interpret(
     ``values`` holds what is known already and is added to.
     """
     known = {} if values is None else values
+    recorder = RECORDER.get()
+    if recorder is not None:
+        with recorder.whole():
+            _compute(root, known, cancel, recorder)
+    else:
+        _compute(root, known, cancel)
+    return known[root]
+
+
+def _compute(
+    root: Node,
+    known: dict[Node, np.ndarray],
+    cancel: CancelToken | None,
+    recorder: Recorder | None = None,
+) -> None:
     for node in walk(root, lambda n: n not in known):
         if cancel is not None and cancel.cancelled:
             raise Cancelled("the run was cancelled")
-        known[node] = MEANINGS[type(node)](node, [known[x] for x in node.inputs])
-    return known[root]
+        inputs = [known[x] for x in node.inputs]
+        if recorder is None:
+            known[node] = MEANINGS[type(node)](node, inputs)
+        else:
+            with recorder.node(node):
+                known[node] = MEANINGS[type(node)](node, inputs)
 
 
 def _constant(node: Constant, inputs: list[np.ndarray]) -> np.ndarray:
@@ -167,6 +192,13 @@ def _call(node: Call, inputs: list[np.ndarray]) -> np.ndarray:
     return out
 
 
+def _contract(node: Contract, inputs: list[np.ndarray]) -> np.ndarray:
+    out = np.empty(node.shape, node.dtype)
+    form = Form(node.batch1, node.batch2, node.summed1, node.summed2)
+    contract_into(inputs[0], inputs[1], form, out)
+    return out
+
+
 def _inspect(node: Inspect, inputs: list[np.ndarray]) -> np.ndarray:
     shown = inputs[0].view()
     shown.flags.writeable = False
@@ -192,5 +224,13 @@ MEANINGS: dict[type[Node], Callable[[Any, list[np.ndarray]], np.ndarray]] = {
     Rechunk: _pass,
     Cache: _pass,
     Call: _call,
+    **SKETCH_MEANINGS,
+    Contract: _contract,
     Inspect: _inspect,
+    BlockTotals: meanings_axis.block_totals,
+    Cumulate: meanings_axis.cumulate,
+    Gather: meanings_axis.gather,
+    Lookup: meanings_axis.lookup,
+    Search: meanings_axis.search,
+    Sort: meanings_axis.sort,
 }

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 
-from lazytensor.config import check_option, option
+from lazytensor.config import QueryOptFlags, check_option, option
 from lazytensor.exec.buffers import Scratch, aligned_empty
+from lazytensor.exec.contract import kept_inputs, with_panels
 from lazytensor.exec.events import Run, start_run
-from lazytensor.exec.lower import READS, Compiled, lower
+from lazytensor.exec.footprint import task_memory
+from lazytensor.exec.known import Known, known_of
+from lazytensor.exec.lower import READS, Compiled, lower, volume
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
-from lazytensor.exec.physical import Program
+from lazytensor.exec.parts import find_parts
+from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.pool import CancelToken, run_tasks
+from lazytensor.exec.recording import RECORDER, crew_of_run, step_of_run
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
+from lazytensor.exec.sketch import expand
 from lazytensor.exec.stages import Stage, plan_stages
 from lazytensor.exec.steps import run_program
-from lazytensor.exec.window import Window, shared_read, window_of
-from lazytensor.exec.workgrid import WorkGrid, choose_grid
+from lazytensor.exec.window import Window, is_shared, shared_read, window_of
+from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box, Reading, window
 
-__all__ = ["LocalEngine", "Prepared", "part_of", "prepare"]
+__all__ = ["LocalEngine", "Pass", "Prepared", "Schedule", "part_of", "pass_memory", "prepare"]
 
 _MOST_SHARED = 256 << 20
 """Bytes of sub-plans that several results share and that are kept for them, at most."""
+
+_MANY = 1 << 8
+"""Nodes of a plan, each of which is looked at when blocks are chosen."""
 
 _ONE_BATCH = 16 << 20
 """Bytes of a remote array that are read as one task. Requests of several tasks leave one after the
@@ -48,10 +57,14 @@ def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepar
     """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it."""
     compiled = Compiled(node, stored)
     known = compiled.programs
+    # Of a mosaic of thousands of tiles a part is looked at that meets some hundreds of them.
+    most = node.size if len(compiled.rank) <= _MANY else node.size * _MANY // len(compiled.rank)
 
     def cost(box: Box) -> int:
-        program = known[box] = lower(compiled, box)
-        return program.moved
+        size = volume(box)
+        part = box if size <= most else middle_of(box, most)
+        program = known[part] = lower(compiled, part)
+        return program.moved if part is box else program.moved * size // volume(part)
 
     grid = choose_grid(node, cost, limit)
     if not grid.count:
@@ -64,8 +77,69 @@ def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepar
     return Prepared(compiled, grid, sample.nbytes)
 
 
+class Pass(NamedTuple):
+    """A stage that is ready to run: so many ``tasks``, ``threads`` of them at once.
+
+    ``nbytes``: what one task holds at most. ``reducing``: the tasks of a stage of reductions, else
+    None.
+    """
+
+    stage: Stage
+    prepared: Prepared
+    reducing: ReduceTasks | None
+    tasks: int
+    threads: int
+    nbytes: int
+    budget: Budget
+    known: Known | None = None
+
+    @property
+    def skips(self) -> bool:
+        """Whether some blocks may be known, so that nothing is read for them."""
+        return self.reducing.skips if self.reducing else self.known is not None
+
+    @property
+    def node(self) -> Node:
+        """What is computed block by block: the stage's node, or what its reductions look at."""
+        return self.reducing.input if self.reducing else self.stage.nodes[0]
+
+    def boxes(self) -> Iterator[Box]:
+        """The blocks of ``node`` that tasks compute, as far as they look at it at all."""
+        if self.reducing:
+            return self.reducing.boxes()
+        grid = self.prepared.grid
+        if self.known is None:
+            return (grid.box(number) for number in range(grid.count))
+        dims = tuple(range(self.node.ndim))
+        parts = find_parts(grid, [0] * len(dims), dims, self.known, lambda _: False)
+        return (grid.box(number) for number in parts.blocks)
+
+
+class Schedule(NamedTuple):
+    """All passes of a run, in order.
+
+    ``roots``: the plans as they run, with what they share taken out. ``stored``: the array of every
+    stage. ``kept``: bytes of those that are no result.
+    """
+
+    roots: list[Node]
+    passes: list[Pass]
+    stored: dict[Node, np.ndarray]
+    kept: int
+
+
+def pass_memory(one: Pass) -> int:
+    """Bytes that the tasks of a pass hold together at most, beside the arrays they fill."""
+    if not one.tasks:
+        return 0
+    nbytes = one.nbytes
+    if not one.reducing:
+        nbytes = task_memory(lower(one.prepared.compiled, one.prepared.grid.largest()))
+    return min(one.threads, one.tasks) * nbytes
+
+
 class _Job(NamedTuple):
-    """A stage that is ready to run: its tasks, and how many of them may run at once."""
+    """Tasks, and how many of them may run at once."""
 
     tasks: int
     work: Callable[[int, Scratch], None]
@@ -127,85 +201,156 @@ class LocalEngine:
         *,
         progress: object = None,
         cancel: CancelToken | None = None,
+        optimizations: QueryOptFlags | None = None,
     ) -> None:
         """Compute optimised plans into their outputs (of their shape and dtype).
 
         Everything is planned before anything is read, so that a run that cannot fit into
-        ``max_memory`` is refused at once.
+        ``max_memory`` is refused at once. Of ``optimizations`` only ``comm_subplan_elim`` concerns
+        the engine.
         """
-        limit = memory_limit(self.max_memory)
-        found = window_of(roots[0], limit) if len(roots) == 1 else None
+        found = self.window(roots)
         if found is not None and self._run_window(found, outs[0], progress, cancel):
             return
+
+        def array(node: Node, root: int | None) -> np.ndarray:
+            return aligned_empty(node.shape, node.dtype) if root is None else outs[root]
+
+        sharing = optimizations is None or optimizations.comm_subplan_elim
+        schedule = self.schedule(roots, array, sharing=sharing)
+        jobs = [_job(one, schedule.stored) for one in schedule.passes]
+        for job in jobs:
+            _run_job(job, progress, cancel)
+        for root, out in zip(schedule.roots, outs, strict=True):
+            if schedule.stored[root] is not out:
+                np.copyto(out, schedule.stored[root], casting="no")
+
+    def window(self, roots: Sequence[Node]) -> Window | None:
+        """The one read that the plans are, if they are that; it may still have to be cut."""
+        if len(roots) != 1:
+            return None
+        return window_of(roots[0], memory_limit(self.max_memory))
+
+    def one_task(self, roots: Sequence[Node]) -> Program | None:
+        """The program of plans that are run as one read by one task, else None."""
+        found = self.window(roots)
+        if found is None:
+            return None
+        at_once = found.whole or _is_one_batch(found.program)
+        return found.program if at_once or is_shared(found.program) else None
+
+    def readers(self, program: Program) -> int:
+        """How many threads work on the one read of a ``one_task``."""
+        return thread_count(self.threads) if is_shared(program) else 1
+
+    def schedule(
+        self,
+        roots: Sequence[Node],
+        array: Callable[[Node, int | None], np.ndarray],
+        *,
+        sharing: bool = True,
+    ) -> Schedule:
+        """How optimised plans are run: in which passes, cut into which tasks. Nothing is read.
+
+        ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
+        ``sharing``: whether passes share what they read.
+        """
+        limit = memory_limit(self.max_memory)
         stored: dict[Node, np.ndarray] = {}
-        jobs: list[_Job] = []
+        passes: list[Pass] = []
         kept = 0
-        roots, shared = share(roots, min(limit // 2, _MOST_SHARED))
-        for stage in plan_stages(roots, shared):
+        roots = with_panels(roots)
+        held = kept_inputs(roots, limit // 4)
+        roots, held = expand(roots, held, min(limit // 4, _MOST_SHARED))
+        stages = plan_stages(roots, held, together=sharing)
+        found = share(roots, stages, min(limit // 2, _MOST_SHARED), held) if sharing else None
+        if found is not None:
+            roots, held = found
+            stages = plan_stages(roots, held)
+        for stage in stages:
             arrays = [
-                outs[root] if root is not None else aligned_empty(node.shape, node.dtype)
-                for node, root in zip(stage.nodes, stage.roots, strict=True)
+                array(node, root) for node, root in zip(stage.nodes, stage.roots, strict=True)
             ]
-            jobs.append(self._job(stage, arrays, stored, Budget(limit, kept)))
-            stored.update(zip(stage.nodes, arrays, strict=True))
+            # What is kept is there as soon as the pass that fills it begins.
             kept += sum(
                 node.nbytes
                 for node, root in zip(stage.nodes, stage.roots, strict=True)
                 if root is None
             )
-        for job in jobs:
-            _run_job(job, progress, cancel)
-        for root, out in zip(roots, outs, strict=True):
-            if stored[root] is not out:
-                np.copyto(out, stored[root], casting="no")
+            passes.append(self._pass(stage, arrays, stored, Budget(limit, kept)))
+            stored.update(zip(stage.nodes, arrays, strict=True))
+        return Schedule(roots, passes, stored, kept)
 
     def _run_window(
         self, found: Window, out: np.ndarray, progress: object, cancel: CancelToken | None
     ) -> bool:
         """Run a plan that is one read as one task; False, and nothing done, if it must be cut."""
-        reading = shared_read(found.program, out) if found.worth_sharing else None
+        step, reading = found.program.steps[0], None
+        if found.worth_sharing:
+            with step_of_run(step, ahead=True):
+                reading = shared_read(found.program, out)
         if reading is not None:
-            _run_together(reading, thread_count(self.threads), progress, cancel)
+            _run_together(reading, step, thread_count(self.threads), progress, cancel)
         elif found.whole or _is_one_batch(found.program):
             _run_at_once(found.program, out, progress, cancel)
         else:
             return False
         return True
 
-    def _job(
+    def _pass(
         self,
         stage: Stage,
         arrays: list[np.ndarray],
         stored: Mapping[Node, np.ndarray],
         budget: Budget,
-    ) -> _Job:
+    ) -> Pass:
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
-        name = TaskOf(node)
         # Reductions need room for their temporaries beside the block.
         room = budget.free // 4 if reductions else budget.free
-        compiled, grid, nbytes = prepare(node, stored, room)
-        budget.check(nbytes, name)
-        if reductions:
-            tasks = ReduceTasks(reductions, compiled, grid, arrays, budget)
-            if tasks.fill_empty():
-                return _Job(0, tasks.run, 1)
-            threads = self._threads(budget, nbytes + tasks.nbytes, remote=compiled.remote)
-            return _Job(tasks.count, tasks.run, threads)
-        out = arrays[0]
-
-        def work(number: int, scratch: Scratch) -> None:
-            box = grid.box(number)
-            program = lower(compiled, box)
-            with budget.holding(program.nbytes, name):
-                run_program(program, scratch, window(out, part_of(node, box)))
-
-        return _Job(grid.count, work, self._threads(budget, nbytes, remote=compiled.remote))
+        prepared = prepare(node, stored, room)
+        count, nbytes = prepared.grid.count, prepared.nbytes
+        reducing = known = None
+        if not reductions:
+            known = known_of(prepared.compiled, prepared.grid.count)
+        else:
+            compiled, grid = prepared.compiled, prepared.grid
+            reducing = ReduceTasks(reductions, compiled, grid, arrays, budget, stored)
+            count = reducing.count if node.size else 0
+            nbytes += reducing.nbytes
+        threads = self._threads(budget, nbytes, remote=prepared.compiled.remote)
+        if reducing:
+            reducing.ahead = 2 * threads
+        return Pass(stage, prepared, reducing, count, threads, nbytes, budget, known)
 
     def _threads(self, budget: Budget, nbytes: int, *, remote: bool) -> int:
         """How many tasks of so many bytes may run at once."""
         fit = budget.free // max(1, nbytes)
         return max(1, min(thread_count(self.threads, remote=remote), fit))
+
+
+def _job(one: Pass, stored: Mapping[Node, np.ndarray]) -> _Job:
+    """The tasks of a pass; raises ``MemoryLimitError`` if not even one of them fits."""
+    node, budget, known = one.node, one.budget, one.known
+    compiled, grid, nbytes = one.prepared
+    name = TaskOf(node)
+    budget.check(nbytes, name)
+    if one.reducing:
+        one.reducing.fill_empty()
+        return _Job(one.tasks, one.reducing.run, one.threads)
+    out = stored[node]
+
+    def work(number: int, scratch: Scratch) -> None:
+        box = grid.box(number)
+        value = None if known is None else known.constant_in(box)
+        if value is not None:
+            window(out, part_of(node, box))[...] = value
+            return
+        program = lower(compiled, box)
+        with budget.holding(program.nbytes, name):
+            run_program(program, scratch, window(out, part_of(node, box)))
+
+    return _Job(one.tasks, work, one.threads)
 
 
 def _is_one_batch(program: Program) -> bool:
@@ -227,16 +372,19 @@ def _run_at_once(
 
 
 def _run_together(
-    reading: Reading, threads: int, progress: object, cancel: CancelToken | None
+    reading: Reading, step: Step, threads: int, progress: object, cancel: CancelToken | None
 ) -> None:
     """The run of a plan that is one read, with several threads at it."""
 
     def share(number: int, scratch: Scratch) -> None:
-        reading.work()
+        with step_of_run(step):
+            reading.work()
 
     def work(number: int, scratch: Scratch) -> None:
-        run_tasks(threads, share, threads=threads, run=Run((), 0), cancel=cancel)
-        reading.end()
+        with crew_of_run(threads):
+            run_tasks(threads, share, threads=threads, run=Run((), 0), cancel=cancel)
+        with step_of_run(step):
+            reading.end()
 
     with closing(reading):
         _run_job(_Job(1, work, 1), progress, cancel)
@@ -244,8 +392,14 @@ def _run_together(
 
 def _run_job(job: _Job, progress: object, cancel: CancelToken | None) -> None:
     run = start_run(job.tasks, progress)
+    recorder = RECORDER.get()
     try:
-        run_tasks(job.tasks, job.work, threads=job.threads, run=run, cancel=cancel)
+        if recorder is None:
+            run_tasks(job.tasks, job.work, threads=job.threads, run=run, cancel=cancel)
+        else:
+            with recorder.stage(job.tasks, job.threads):
+                work = recorder.task(job.work)
+                run_tasks(job.tasks, work, threads=job.threads, run=run, cancel=cancel)
     finally:
         run.stop()
     count("tasks", job.tasks)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
-from lazytensor.exec.physical import Program, Ref, Step
+from lazytensor.exec.footprint import footprint
+from lazytensor.exec.physical import READS, Program, Ref, Step
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan, scan_below
@@ -31,20 +31,13 @@ __all__ = [
     "merge_boxes",
     "no_larger",
     "one_step",
+    "reads_of",
     "same_cells",
     "volume",
 ]
 
 _NEAR = 16
 """With how many boxes before it a box is compared when overlapping requests are joined."""
-
-READS = frozenset({"read", "read_placed", "read_strided", "gather"})
-"""Steps whose first argument is the source they read."""
-
-# Steps whose result is (or may be) a view of an input: the input's memory must live as long.
-_ALIASES = frozenset({"view", "field", "reshape", "pass", "inspect", "join", "overlay"})
-# Steps whose inputs are shown to user code, which may keep them.
-_ESCAPES = frozenset({"call", "inspect"})
 
 
 class Compiled:
@@ -122,12 +115,29 @@ def lower(compiled: Compiled, box: Box) -> Program:
     return _emit_up(_plan_down(compiled, box), box)
 
 
+def reads_of(compiled: Compiled, box: Box) -> list[Step]:
+    """The steps of ``lower``'s program that read sources, without all others."""
+    known = compiled.programs.get(box)
+    if known is not None:
+        return [step for step in known.steps if step.op in READS]
+    return [
+        Step(slot.plan.op, 0, (), slot.plan.args, _extents(slot.box), node.dtype, ())
+        for node, slots in reversed(_plan_down(compiled, box).items())
+        for slot in dict.fromkeys(slots.values())
+        if slot.plan.op in READS
+    ]
+
+
+def _extents(box: Box) -> tuple[int, ...]:
+    return tuple([hi - lo for lo, hi in box])
+
+
 def one_step(node: Node, plan: BoxPlan, box: Box) -> Program:
     """The program of a box that takes nothing but its own step."""
     shape = tuple([hi - lo for lo, hi in box])
-    nbytes = math.prod(shape) * node.dtype.itemsize
     step = Step(plan.op, 0, (), plan.args, shape, node.dtype, ())
-    return Program(box, (step,), frozenset(), nbytes, nbytes + _left_out(step))
+    _, escaped, alive, nbytes = footprint([step])
+    return Program(box, (step,), escaped, nbytes, alive + _left_out(step))
 
 
 def _left_out(step: Step) -> int:
@@ -185,7 +195,7 @@ def _slots(compiled: Compiled, node: Node, boxes: list[Box]) -> _Slots:
         # Views of memory: reading each costs nothing, and a hull may hold much that nobody needs.
         return {one: _Slot(one, demand(node, one)) for one in boxes}
     out: _Slots = {}
-    joins = partial(same_cells, node) if isinstance(node, Scan) else no_larger
+    joins = _SameCells(node) if isinstance(node, Scan) else no_larger
     for hull, members in merge_boxes(boxes, joins):
         slot = _Slot(hull, compiled.demand(node, hull))
         out.update(dict.fromkeys(members, slot))
@@ -211,8 +221,8 @@ def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
             shape = tuple([hi - lo for lo, hi in slot.box])
             steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
     left_out = sum([_left_out(step) for step in steps])
-    steps, escaped, nbytes = _with_frees(steps)
-    return Program(box, tuple(steps), escaped, nbytes, nbytes + left_out)
+    steps, escaped, alive, nbytes = footprint(steps)
+    return Program(box, tuple(steps), escaped, nbytes, alive + left_out)
 
 
 def _find(slots: _Slots, needed: Box) -> Ref:
@@ -263,6 +273,32 @@ def same_cells(scan: Scan, a: Box, b: Box, hull: Box) -> bool:
     return volume(both) <= volume(one) + volume(other) - volume(common)
 
 
+class _SameCells:
+    """``same_cells`` of one source, for many boxes that are compared with each other."""
+
+    __slots__ = ("_cells", "_scan")
+
+    def __init__(self, scan: Scan) -> None:
+        self._scan = scan
+        self._cells: dict[Box, Box] = {}
+
+    def __call__(self, a: Box, b: Box, hull: Box) -> bool:
+        extent = joint = one = other = 1
+        for (a_lo, a_hi), (b_lo, b_hi) in zip(self._of(a), self._of(b), strict=True):
+            # Cells ascend with positions: those of the hull lie between the outermost of both.
+            extent *= max(a_hi, b_hi) - min(a_lo, b_lo)
+            joint *= max(0, min(a_hi, b_hi) - max(a_lo, b_lo))
+            one *= a_hi - a_lo
+            other *= b_hi - b_lo
+        return extent <= one + other - joint
+
+    def _of(self, box: Box) -> Box:
+        found = self._cells.get(box)
+        if found is None:
+            found = self._cells[box] = cells_of(self._scan, box)
+        return found
+
+
 def cells_of(scan: Scan, box: Box) -> Box:
     """The stored cells that a box touches, as an interval per dim."""
     out = []
@@ -283,43 +319,3 @@ def volume(box: Box) -> int:
     (6, 0, 1)
     """
     return math.prod(max(0, b - a) for a, b in box)
-
-
-def _with_frees(steps: list[Step]) -> tuple[list[Step], frozenset[int], int]:
-    """Say after which step a slot's memory is free.
-
-    Returns the steps, the slots whose memory never is, and the most bytes alive at once.
-    """
-    owner = list(range(len(steps)))
-    owners: list[set[int]] = []
-    for step in steps:
-        held = {step.slot}
-        if step.op in _ALIASES:
-            for ref in step.inputs:
-                held |= owners[ref.slot]
-        owners.append(held)
-    last_use = list(owner)
-    escaped: set[int] = set()
-    for step in steps:
-        for ref in step.inputs:
-            for slot in owners[ref.slot]:
-                last_use[slot] = step.slot
-                if step.op in _ESCAPES:
-                    escaped.add(slot)
-    # A slot may be the same array as one that escaped, not only a view of it.
-    escaped |= {step.slot for step in steps if owners[step.slot] & escaped}
-    result = owners[-1]
-    sizes = [math.prod(step.shape) * step.dtype.itemsize for step in steps]
-    frees: list[list[int]] = [[] for _ in steps]
-    for slot, at in enumerate(last_use):
-        if slot not in result and slot not in escaped:
-            frees[at].append(slot)
-    alive = most = 0
-    out = []
-    for step, size, gone in zip(steps, sizes, frees, strict=True):
-        alive += size
-        most = max(most, alive)
-        for slot in gone:
-            alive -= sizes[slot]
-        out.append(step._replace(frees=tuple(gone)) if gone else step)
-    return out, frozenset(escaped), most

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from lazytensor.config import option, parse_bytes
 from lazytensor.errors import MemoryLimitError
+from lazytensor.exec.recording import waiting
 from lazytensor.plan.cost import format_bytes
 
 __all__ = ["Budget", "TaskOf", "memory_limit", "thread_count"]
@@ -116,8 +117,10 @@ class Budget:
         """Wait until ``nbytes`` are free and take them for the block."""
         self.check(nbytes, what)
         with self._returned:
-            while nbytes > self.free:
-                self._returned.wait()
+            if nbytes > self.free:
+                with waiting():
+                    while nbytes > self.free:
+                        self._returned.wait()
             self.free -= nbytes
         try:
             yield

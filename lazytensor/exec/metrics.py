@@ -13,7 +13,8 @@ def metrics(reset: bool = False) -> dict[str, int]:
     """Counters of this process since its start, or since the last ``metrics(reset=True)``.
 
     ``tasks``: tasks run by engines; ``units_read``: stored chunks read; ``bytes_read``: stored
-    bytes read; ``bytes_decoded``: bytes they decoded to.
+    bytes read; ``bytes_decoded``: bytes they decoded to. Others are there once they are not 0, such
+    as ``chunks_missing`` and ``cache_hits`` (indices of shards that were known already).
 
     >>> sorted(lt.metrics())[:2]
     ['bytes_decoded', 'bytes_read']

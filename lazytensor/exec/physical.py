@@ -14,7 +14,10 @@ import numpy as np
 
 from lazytensor.plan.source import Box
 
-__all__ = ["Program", "Ref", "Step"]
+__all__ = ["READS", "Program", "Ref", "Step"]
+
+READS = frozenset({"read", "read_placed", "read_strided", "gather"})
+"""Steps whose first argument is the source they read."""
 
 
 class Ref(NamedTuple):

@@ -3,35 +3,44 @@
 The input is cut into blocks; every block gives a partial state, states are merged, the last one is
 finished. Which blocks there are, which of them one task merges and in what order states meet
 depends on the plan alone, so a sum is the same to the last bit however many threads there are and
-whichever is faster.
+whichever is faster. Of an input that is known to be constant in parts (``exec.known``) only the
+other parts are computed.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf
+from lazytensor.exec.parts import Inside, Occurrence, Parts, find_parts, look_inside
+from lazytensor.exec.passes import member_of
 from lazytensor.exec.steps import peek_program
+from lazytensor.exec.streamed import Streamed
 from lazytensor.exec.workgrid import WorkGrid
+from lazytensor.plan.constants import may_fail
+from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Reduce
-from lazytensor.plan.ops import REDUCTIONS
-from lazytensor.plan.source import Box, window
+from lazytensor.plan.ops_sketch import one_selection
+from lazytensor.plan.source import Box
 
 __all__ = ["ReduceTasks"]
 
 _ENOUGH_TASKS = 64
-_STATE_ITEMSIZE = 24
-"""Bytes of a state for each element of the result: a variance keeps three numbers."""
+_PATIENCE = 1.0
+"""Seconds that a task waits for others at most."""
 
-_WORK_ITEMSIZE = 16
-"""Bytes of temporaries for each element of a block, at most: a variance squares deviations."""
-
-State = tuple[np.ndarray, ...]
+State = Any
+"""What a member makes of a block (``exec.passes``)."""
 
 
 class _Merge:
@@ -47,21 +56,28 @@ class _Merge:
 
 
 class ReduceTasks:
-    """The tasks of one pass over the input of one or more reductions over the same axes."""
+    """The tasks of one pass over the input of one or more nodes that look at all of it.
+
+    Their axes are the same. ``stored``: results of earlier stages, which a node may look at too.
+    """
 
     def __init__(
         self,
-        nodes: tuple[Reduce, ...],
+        nodes: tuple[Reduce | Streamed, ...],
         compiled: Compiled,
         grid: WorkGrid,
         outs: list[np.ndarray],
         budget: Budget,
+        stored: Mapping[Node, np.ndarray] | None = None,
     ) -> None:
         first = nodes[0]
+        targets: list[np.ndarray | None] = [*outs] if outs else [None for _ in nodes]
+        self._members = [
+            member_of(node, out, stored or {}) for node, out in zip(nodes, targets, strict=True)
+        ]
         self._nodes = nodes
         self._compiled = compiled
         self._grid = grid
-        self._outs = outs
         self._budget = budget
         self._name = TaskOf(first.x)
         self._axes = first.axes_
@@ -69,13 +85,78 @@ class ReduceTasks:
         self._kept = [d for d in range(rank) if d not in self._axes]
         self._out_counts = tuple(grid.counts[d] for d in self._kept)
         self._red_counts = tuple(grid.counts[d] for d in self._axes)
-        self._blocks = math.prod(self._red_counts)
-        results = math.prod(self._out_counts)
-        # Few results: several tasks share one, each with a stretch of its blocks.
-        self._groups = max(1, min(self._blocks, -(-_ENOUGH_TASKS // max(1, results))))
-        self.count = results * self._groups
+        self._results = math.prod(self._out_counts)
+        self._all = Parts(range(math.prod(self._red_counts)))
+        self._known = self._ask(grid.count)
+        # Few results: what each is made of is found out now, and several tasks share one, each with
+        # a stretch of its blocks.
+        few = self._known is not None and self._results <= _ENOUGH_TASKS
+        self._found = [self._find(i) for i in range(self._results)] if few else None
+        self._groups = [self._shares(parts) for parts in self._found or [self._all]]
+        self._first = [0, *accumulate(self._groups)]
+        self.count = self._first[-1] if few else self._results * self._groups[0]
         self._lock = threading.Lock()
+        self._merged_one = threading.Condition(self._lock)
+        self.ahead = _ENOUGH_TASKS
+        """How many stretches may be under way or wait to be merged: states are kept for so many."""
         self._merges: dict[int, _Merge] = {}
+
+    @property
+    def input(self) -> Node:
+        """What is reduced, block by block."""
+        return self._nodes[0].x
+
+    @property
+    def skips(self) -> bool:
+        """Whether parts of the input may be known, so that not all of its blocks are looked at."""
+        return self._known is not None
+
+    def boxes(self) -> Iterator[Box]:
+        """The boxes of the input that the tasks look at, one by one."""
+        for result in range(self._results):
+            for block in self._parts(result).blocks:
+                yield from self._inside(self._grid.box_at(self._index(result, block))).boxes
+
+    def _inside(self, box: Box) -> Inside:
+        """What a block is made of."""
+        if self._known is None:
+            return Inside([box])
+        return look_inside(self._known, box, self._axes)
+
+    def _ask(self, blocks: int) -> Known | None:
+        """What is known of the input, if all members can do without seeing it."""
+        able = all(hasattr(member, "repeated") for member in self._members)
+        return known_of(self._compiled, blocks) if able else None
+
+    def _find(self, result: int) -> Parts:
+        assert self._known is not None
+        at = self._index(result, 0)
+        return find_parts(self._grid, at, self._axes, self._known, self._is_decided)
+
+    def _is_decided(self, value: np.ndarray) -> bool:
+        """Whether one element makes all else unimportant, errors included."""
+        members: Any = self._members
+        return all(member.is_decided(value) for member in members) and not may_fail(self.input)
+
+    def _parts(self, result: int) -> Parts:
+        """What a result is made of."""
+        if self._known is None:
+            return self._all
+        return self._find(result) if self._found is None else self._found[result]
+
+    def _shares(self, parts: Parts) -> int:
+        """Into how many tasks a result is cut."""
+        if self._known is not None and self._found is None and self._results > _ENOUGH_TASKS:
+            return 1
+        return max(1, min(len(parts.blocks), -(-_ENOUGH_TASKS // max(1, self._results))))
+
+    def _place(self, number: int) -> tuple[int, int, int]:
+        """Of a task: its result, which share of that it does, and of how many."""
+        if self._found is None:
+            result, share = divmod(number, self._groups[0])
+            return result, share, self._groups[0]
+        result = bisect_right(self._first, number) - 1
+        return result, number - self._first[result], self._groups[result]
 
     @property
     def nbytes(self) -> int:
@@ -83,38 +164,42 @@ class ReduceTasks:
         if not self.count:
             return 0
         extents = [hi - lo for lo, hi in self._grid.largest()]
-        states = math.prod(extents[d] for d in self._kept) * len(self._nodes)
-        return states * _STATE_ITEMSIZE + math.prod(extents) * _WORK_ITEMSIZE
+        kept = math.prod(extents[d] for d in self._kept)
+        work = max(member.work_itemsize for member in self._members)
+        states = sum(member.state_nbytes(kept) for member in self._members)
+        return states + math.prod(extents) * work
 
     def fill_empty(self) -> bool:
         """Write the results if the input has no elements at all; says whether it was so."""
         if self._nodes[0].x.size:
             return False
-        for node, out in zip(self._nodes, self._outs, strict=True):
-            if out.size:
-                block = np.empty(node.x.shape, node.x.dtype)
-                row = REDUCTIONS[node.op]
-                out[...] = row.whole(
-                    block, node.axes_, keepdims=node.keepdims, params=dict(node.params)
-                )
+        for member in self._members:
+            member.write_empty()
         return True
 
     def run(self, number: int, scratch: Scratch) -> None:
         """Task ``number``: one stretch of blocks of one result."""
-        result, group = divmod(number, self._groups)
-        lo = group * self._blocks // self._groups
-        hi = (group + 1) * self._blocks // self._groups
+        result, share, shares = self._place(number)
+        if share >= self.ahead:
+            self._wait_for_others(result, share)
+        parts = self._parts(result)
         states: list[State | None] = [None] * len(self._nodes)
-        for block in range(lo, hi):
-            box = self._grid.box_at(self._index(result, block))
-            program = lower(self._compiled, box)
-            with self._budget.holding(program.nbytes, self._name):
-                peek_program(program, scratch, lambda a, b=box: self._add(states, a, b))  # type: ignore[misc]
+        for occurrence in parts.constant if share == 0 else ():
+            self._count(states, occurrence)
+        n = len(parts.blocks)
+        for block in parts.blocks[share * n // shares : (share + 1) * n // shares]:
+            inside = self._inside(self._grid.box_at(self._index(result, block)))
+            for occurrence in inside.constant:
+                self._count(states, occurrence)
+            for box in inside.boxes:
+                program = lower(self._compiled, box)
+                with self._budget.holding(program.nbytes, self._name):
+                    peek_program(program, scratch, lambda a, b=box: self._add(states, a, b))  # type: ignore[misc]
         done = [state for state in states if state is not None]
-        if self._groups == 1:
+        if shares == 1:
             self._write(result, done)
         else:
-            self._collect(result, group, done)
+            self._collect(result, share, shares, done)
 
     def _index(self, result: int, block: int) -> tuple[int, ...]:
         index = [0] * (len(self._kept) + len(self._axes))
@@ -127,19 +212,21 @@ class ReduceTasks:
         return tuple(index)
 
     def _add(self, states: list[State | None], block: np.ndarray, box: Box) -> None:
-        node = self._nodes[0]
-        offsets = tuple(
-            lo - origin for (lo, _), origin in zip(box, node.x.domain.inclusive_min, strict=True)
-        )
-        for i, node in enumerate(self._nodes):
-            row = REDUCTIONS[node.op]
-            state = row.partial(
-                block, self._axes, offsets=offsets, shape=node.x.shape, params=dict(node.params)
-            )
-            before = states[i]
-            states[i] = state if before is None else row.merge(before, state)
+        with one_selection():
+            parts = [member.partial(block, box) for member in self._members]
+        self._merge_into(states, parts)
 
-    def _collect(self, result: int, group: int, states: list[State]) -> None:
+    def _count(self, states: list[State | None], occurrence: Occurrence) -> None:
+        members: Any = self._members
+        self._merge_into(states, [member.repeated(*occurrence) for member in members])
+
+    def _merge_into(self, states: list[State | None], others: list[State]) -> None:
+        for i, (member, before, state) in enumerate(
+            zip(self._members, tuple(states), others, strict=True)
+        ):
+            states[i] = state if before is None else member.merge(before, state)
+
+    def _collect(self, result: int, share: int, shares: int, states: list[State]) -> None:
         """Merge the states of one stretch as soon as all before it are merged.
 
         Merging in order keeps sums the same whoever is faster; merging at once keeps few states in
@@ -147,17 +234,32 @@ class ReduceTasks:
         """
         with self._lock:
             merge = self._merges.setdefault(result, _Merge())
-            merge.waiting[group] = states
+            merge.waiting[share] = states
             if merge.busy:
                 return
             merge.busy = True
         while (following := self._following(merge)) is not None:
             merge.total = self._merged(merge.total, following) if merge.total else following
             merge.next += 1
-            if merge.next == self._groups:
+            with self._lock:
+                self._merged_one.notify_all()
+            if merge.next == shares:
                 del self._merges[result]
                 self._write(result, merge.total)
                 return
+
+    def _wait_for_others(self, result: int, share: int) -> None:
+        """Let a slower thread catch up, so that few states wait for the one before them.
+
+        Not for long: a thread that was stopped between two tasks will never catch up.
+        """
+
+        def is_near() -> bool:
+            merge = self._merges.get(result)
+            return share - (0 if merge is None else merge.next) < self.ahead
+
+        with self._lock:
+            self._merged_one.wait_for(is_near, timeout=_PATIENCE)
 
     def _following(self, merge: _Merge) -> list[State] | None:
         """The next stretch to merge; None, and nobody at it any more, if it is not there yet."""
@@ -168,23 +270,11 @@ class ReduceTasks:
 
     def _merged(self, totals: list[State], states: list[State]) -> list[State]:
         return [
-            REDUCTIONS[node.op].merge(total, state)
-            for node, total, state in zip(self._nodes, totals, states, strict=True)
+            member.merge(total, state)
+            for member, total, state in zip(self._members, totals, states, strict=True)
         ]
 
     def _write(self, result: int, states: list[State]) -> None:
         box = self._grid.box_at(self._index(result, 0))
-        for node, out, state in zip(self._nodes, self._outs, states, strict=True):
-            count = math.prod(node.x.shape[d] for d in self._axes)
-            values = REDUCTIONS[node.op].finish(
-                state, dtype=node.x.dtype, count=count, params=dict(node.params)
-            )
-            place = []
-            for d, (lo, hi) in enumerate(box):
-                origin = node.x.domain.inclusive_min[d]
-                if d not in self._axes:
-                    place.append(slice(lo - origin, hi - origin))
-                elif node.keepdims:
-                    place.append(slice(0, 1))
-            target = window(out, place)
-            target[...] = values.reshape(target.shape)
+        for member, state in zip(self._members, states, strict=True):
+            member.write(state, box)

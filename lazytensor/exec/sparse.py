@@ -22,7 +22,7 @@ import numpy as np
 from lazytensor.plan.index import IndexTransform, OutputIndexMethod
 from lazytensor.plan.source import Box, Source
 
-__all__ = ["read_sparse", "touched_cells"]
+__all__ = ["read_sparse", "sparse_boxes", "touched_cells"]
 
 
 class _Part(NamedTuple):
@@ -52,6 +52,13 @@ def read_sparse(source: Source, transform: IndexTransform, out: np.ndarray) -> N
     broadcast = [d for d in range(len(shape)) if d not in driven]
     target = out.transpose([*broadcast, *driven])
     target[...] = values.reshape([shape[d] for d in driven])
+
+
+def sparse_boxes(source: Source, transform: IndexTransform) -> Iterator[Box]:
+    """The boxes that ``read_sparse`` reads, in order."""
+    parts, fixed = _parts(transform)
+    for groups in product(*(list(_grouped(part, source)) for part in parts)):
+        yield _group_box(source.spec.ndim, fixed, groups)
 
 
 def touched_cells(source: Source, transform: IndexTransform) -> Iterator[dict[int, np.ndarray]]:
@@ -150,17 +157,23 @@ def _read_group(
     source: Source, fixed: dict[int, int], groups: tuple[_Group, ...], values: np.ndarray
 ) -> None:
     rank = source.spec.ndim
-    lo = [0] * rank
-    hi = [0] * rank
+    box = _group_box(rank, fixed, groups)
     index: list[np.ndarray] = [np.zeros((), np.intp)] * rank
-    for d, c in fixed.items():
-        lo[d], hi[d] = c, c + 1
     for axis, group in enumerate(groups):
         along = [-1 if k == axis else 1 for k in range(len(groups))]
         for d, coords in group.coords.items():
-            lo[d], hi[d] = int(coords.min()), int(coords.max()) + 1
-            index[d] = (coords - lo[d]).reshape(along)
-    box: Box = tuple(zip(lo, hi, strict=True))
+            index[d] = (coords - box[d][0]).reshape(along)
     block = np.empty([b - a for a, b in box], source.spec.dtype)
     source.read_into(box, block)
     values[np.ix_(*(group.where for group in groups))] = block[tuple(index)]
+
+
+def _group_box(rank: int, fixed: dict[int, int], groups: tuple[_Group, ...]) -> Box:
+    """The hull of what is wanted of one cell."""
+    box = [(0, 0)] * rank
+    for d, c in fixed.items():
+        box[d] = c, c + 1
+    for group in groups:
+        for d, coords in group.coords.items():
+            box[d] = int(coords.min()), int(coords.max()) + 1
+    return tuple(box)

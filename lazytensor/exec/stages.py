@@ -8,11 +8,14 @@ stages run in order, later ones read the arrays of earlier ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from lazytensor.exec.streamed import Computed, Streamed
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Cache, Reduce
+from lazytensor.plan.nodes_axis import BlockTotals, tables_of
+from lazytensor.plan.nodes_contract import Contract
 
 __all__ = ["Stage", "is_kept", "plan_stages"]
 
@@ -21,7 +24,7 @@ _SMALL_SLAB = 8 << 20
 
 
 class Stage(NamedTuple):
-    """Nodes to compute and keep: one, or several reductions of one input over the same axes.
+    """Nodes to compute and keep: one, or several that one pass over their input computes.
 
     ``roots`` has, per node, its number among the results, or None.
     """
@@ -30,13 +33,18 @@ class Stage(NamedTuple):
     roots: tuple[int | None, ...]
 
     @property
-    def reductions(self) -> tuple[Reduce, ...]:
-        """The nodes, if they are reductions, else empty."""
-        return tuple(node for node in self.nodes if isinstance(node, Reduce))
+    def reductions(self) -> tuple[Reduce | Streamed, ...]:
+        """The nodes, if they are reductions or something else that a pass computes, else empty."""
+        return tuple(node for node in self.nodes if isinstance(node, (Reduce, Streamed)))
 
 
-def plan_stages(roots: Sequence[Node], shared: Collection[Node] = ()) -> list[Stage]:
-    """Stages in the order to run them; every distinct root is one, and every node in ``shared``."""
+def plan_stages(
+    roots: Sequence[Node], shared: Collection[Node] = (), *, together: bool = True
+) -> list[Stage]:
+    """Stages in the order to run them; every distinct root is one, and every node in ``shared``.
+
+    ``together``: whether what looks at the same input is one stage.
+    """
     consumers: dict[Node, int] = dict.fromkeys(roots, 1)
     order: dict[Node, None] = {}
     for root in roots:
@@ -45,31 +53,51 @@ def plan_stages(roots: Sequence[Node], shared: Collection[Node] = ()) -> list[St
             for x in dict.fromkeys(node.inputs):
                 consumers[x] = consumers.get(x, 0) + 1
     numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
+    tables = {tables_of(node) for node in order}
     kept = [
         node
         for node in order
-        if node in numbers or node in shared or is_kept(node, consumers.get(node, 0))
+        if node in numbers
+        or node in shared
+        or node in tables
+        or is_kept(node, consumers.get(node, 0))
     ]
-    return [Stage(group, tuple(numbers.get(node) for node in group)) for group in _one_pass(kept)]
+    rounds = _rounds(order, frozenset(kept))
+    groups = _one_pass(kept, rounds) if together else [(node,) for node in kept]
+    return [Stage(group, tuple(numbers.get(node) for node in group)) for group in groups]
 
 
-def _one_pass(nodes: list[Node]) -> list[tuple[Node, ...]]:
-    """Put reductions of one input over the same axes together: mean and std read once.
+def _rounds(order: Iterable[Node], kept: frozenset[Node]) -> dict[Node, int]:
+    """How many stages have to run, one after the other, before a node can be computed."""
+    rounds: dict[Node, int] = {}
+    for node in order:
+        rounds[node] = max([rounds[x] + (x in kept) for x in node.inputs], default=0)
+    return rounds
 
-    The group stands where its first member stood: the input of one is the input of all, so nothing
-    a member needs comes later.
+
+def _one_pass(nodes: list[Node], rounds: Mapping[Node, int]) -> list[tuple[Node, ...]]:
+    """Put what looks at all of one input over the same axes together: mean and std read once.
+
+    Only where nothing but that input is waited for: the second pass of a quantile needs what the
+    first one has found, and shares the reading with the second passes of other quantiles.
     """
     groups: dict[object, list[Node]] = {}
     for node in nodes:
-        key = (node.x, node.axes_) if isinstance(node, Reduce) else node
+        streamed = isinstance(node, (Reduce, Streamed))
+        key = (node.x, node.axes_, rounds[node]) if streamed else node  # type: ignore[attr-defined]
         groups.setdefault(key, []).append(node)
-    return [tuple(group) for group in groups.values()]
+    ordered = sorted(groups.values(), key=lambda group: rounds[group[0]])
+    return [tuple(group) for group in ordered]
 
 
 def is_kept(node: Node, uses: int) -> bool:
     """True for what is computed before whatever needs it."""
     if isinstance(node, Reduce):
         return not _is_local(node)
+    if isinstance(node, (Streamed, Computed, BlockTotals)):
+        return True
+    if isinstance(node, Contract):
+        return node.nbytes <= _SMALL_RESULT
     return isinstance(node, Cache) and uses > 1
 
 

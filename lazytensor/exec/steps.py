@@ -20,7 +20,11 @@ from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.exec.physical import Program, Ref, Step
+from lazytensor.exec.recording import RECORDER
 from lazytensor.exec.sparse import read_sparse
+from lazytensor.exec.steps_axis import KERNELS as AXIS_KERNELS
+from lazytensor.exec.steps_contract import KERNELS as CONTRACT_KERNELS
+from lazytensor.exec.steps_sketch import KERNELS as SKETCH_KERNELS
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
 from lazytensor.plan.source import Box, window
@@ -52,13 +56,18 @@ def _run(
     program: Program, scratch: Scratch, out: np.ndarray | None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The result (possibly a view), and the arrays to give back once it is used."""
+    scratch.expect(program.nbytes)
     slots: dict[int, np.ndarray] = {}
     last = len(program.steps) - 1
+    recorder = RECORDER.get()
     for step in program.steps:
         inputs = [_fetch(slots, ref) for ref in step.inputs]
-        slots[step.slot] = _KERNELS[step.op](
-            step, inputs, out if step.slot == last else None, scratch
-        )
+        into = out if step.slot == last else None
+        if recorder is None:
+            slots[step.slot] = _KERNELS[step.op](step, inputs, into, scratch)
+        else:
+            with recorder.step(step):
+                slots[step.slot] = _KERNELS[step.op](step, inputs, into, scratch)
         del inputs
         for slot in step.frees:
             scratch.give(slots.pop(slot))
@@ -358,4 +367,7 @@ _KERNELS: dict[str, Kernel] = {
     "pass": _pass,
     "call": _call,
     "inspect": _inspect,
+    **AXIS_KERNELS,
+    **CONTRACT_KERNELS,
+    **SKETCH_KERNELS,
 }

@@ -12,19 +12,19 @@ would take turns at it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, whole_box
 from lazytensor.exec.lower import one_step
-from lazytensor.exec.physical import Program
+from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.source import Box, Reading
 
-__all__ = ["Window", "shared_read", "window_of"]
+__all__ = ["Window", "is_shared", "shared_read", "window_of"]
 
 _TOGETHER = 64 << 20
 """Bytes that threads read together as one task; more is cut, so that progress is seen."""
@@ -70,17 +70,31 @@ def window_of(node: Node, limit: int) -> Window | None:
 def shared_read(program: Program, out: np.ndarray) -> Reading | None:
     """The reading of a program of one step, for several threads, or None if there is none."""
     step = program.steps[0]
-    source, box, *place = step.args
-    if step.op not in _SHARED or not hasattr(source, "shared_read"):
+    if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return None
-    steps = (1,) * len(box)
-    if step.op == "read_strided":
-        steps = place.pop()
+    source, box, steps, place = _asked(step)
     if place:
         order, index = place
         out = out.transpose(order)[(*index, ...)]
     reading: Reading | None = source.shared_read(box, steps, out)
     return reading
+
+
+def is_shared(program: Program) -> bool:
+    """Whether there is such a reading; nothing is begun."""
+    step = program.steps[0]
+    if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
+        return False
+    source, box, steps, _ = _asked(step)
+    shares: bool = source.shares(box, steps)
+    return shares
+
+
+def _asked(step: Step) -> tuple[Any, Box, tuple[int, ...], tuple[Any, ...]]:
+    """Source, box and steps of a read, and where in the result it goes unless that is all."""
+    source, box, *place = step.args
+    steps = place.pop() if step.op == "read_strided" else (1,) * len(box)
+    return source, box, steps, tuple(place)
 
 
 def _in_one_cell(scan: Scan, plan: BoxPlan) -> bool:

@@ -19,7 +19,7 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box
 
-__all__ = ["TARGET", "WorkGrid", "choose_grid", "stays_whole"]
+__all__ = ["TARGET", "WorkGrid", "choose_grid", "middle_of", "stays_whole"]
 
 TARGET = 8 << 20
 """Bytes a task should move: large enough that the 50-100 us of planning it are about a per cent,
@@ -164,15 +164,29 @@ def _total(node: Node, cost: Cost) -> int:
     Working out a whole mosaic of ten thousand tiles only to learn that it is large would take
     longer than computing a good part of it.
     """
-    extents = list(node.shape)
-    for d, n in enumerate(extents):
-        nbytes = math.prod(extents) * node.dtype.itemsize
-        extents[d] = max(1, -(-n * TARGET // max(TARGET, nbytes)))
-    middle = tuple(
-        (lo + (n - extent) // 2, lo + (n - extent) // 2 + extent)
-        for lo, n, extent in zip(node.domain.inclusive_min, node.shape, extents, strict=True)
+    most = max(1, TARGET // node.dtype.itemsize)
+    middle = middle_of(
+        tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True)), most
     )
-    return cost(middle) * node.size // math.prod(extents)
+    return cost(middle) * node.size // math.prod(hi - lo for lo, hi in middle)
+
+
+def middle_of(box: Box, most: int) -> Box:
+    """The middle of a box, with about ``most`` elements; cut along the outermost dims.
+
+    >>> middle_of(((0, 10), (5, 9)), 8), middle_of(((0, 10), (5, 9)), 40)
+    (((4, 6), (5, 9)), ((0, 10), (5, 9)))
+    """
+    extents = [hi - lo for lo, hi in box]
+    for d, n in enumerate(extents):
+        size = math.prod(extents)
+        extents[d] = max(1, -(-n * most // max(most, size)))
+    return tuple(
+        [
+            (lo + (hi - lo - n) // 2, lo + (hi - lo - n) // 2 + n)
+            for (lo, hi), n in zip(box, extents, strict=True)
+        ]
+    )
 
 
 def _trim(sizes: list[int], node: Node, target: int) -> None:

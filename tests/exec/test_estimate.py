@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazytensor as lt
+from lazytensor.exec import workgrid
 from lazytensor.exec.cells import CellUnion
 from tests.engines import ENGINES
 from tests.sources import ChunkedArray
@@ -39,7 +42,9 @@ POINTWISE = ("slice", "step", "add", "cast", "transpose")
 
 
 @st.composite
-def plans(draw: Draw, steps: tuple[str, ...]) -> tuple[lt.LazyTensor, ChunkedArray]:
+def plans(
+    draw: Draw, steps: tuple[str, ...], table: Any = STEPS
+) -> tuple[lt.LazyTensor, ChunkedArray]:
     shape = tuple(draw(st.lists(st.integers(1, 16), min_size=1, max_size=3)))
     source = ChunkedArray(
         np.arange(math.prod(shape), dtype="f8").reshape(shape),
@@ -47,7 +52,7 @@ def plans(draw: Draw, steps: tuple[str, ...]) -> tuple[lt.LazyTensor, ChunkedArr
     )
     x = lt.scan_source(source)
     for _ in range(draw(st.integers(0, 4))):
-        x = STEPS[draw(st.sampled_from(steps))](draw, x)
+        x = table[draw(st.sampled_from(steps))](draw, x)
     return x, source
 
 
@@ -76,6 +81,101 @@ def test_chunks_and_bytes_are_those_that_are_read(
     assert estimate.chunks_total == math.prod(
         cut.count for cut in source.spec.grid if cut is not None
     )
+
+
+@contextmanager
+def target(nbytes: int) -> Iterator[None]:
+    """Tasks of about so many bytes, so that small arrays are cut as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workgrid, "TARGET", nbytes)
+        patch.setattr(workgrid, "_SMALLEST", nbytes)
+        yield
+
+
+STAGED: dict[str, Callable[[Draw, lt.LazyTensor], lt.LazyTensor]] = {
+    **STEPS,
+    "centred": lambda draw, y: y - lt.mean(y) if y.size else y,
+    "scaled": lambda draw, y: y / (lt.std(y) + lt.max(y)) if y.size else y,
+    "summed": lambda draw, y: lt.sum(y, axis=-1) if y.ndim > 1 else y,
+    "reshaped": lambda draw, y: lt.reshape(y, (-1,)),
+    "kept": lambda draw, y: y.cache() + y.cache()[::-1],
+    "gathered": lambda draw, y: y[[0, -1]] if y.ndim and y.shape[0] else y,
+    "in memory": lambda draw, y: y + np.arange(y.shape[-1]) if y.ndim else y,
+}
+
+
+@given(plans(tuple(STAGED), STAGED), st.sampled_from((64, 256, 4096, 8 << 20)), st.booleans())
+@settings(max_examples=200)
+def test_tasks_and_chunks_are_those_of_the_run(
+    case: tuple[lt.LazyTensor, ChunkedArray], nbytes: int, optimized: bool
+) -> None:
+    x, source = case
+    flags = lt.QueryOptFlags() if optimized else lt.QueryOptFlags.none()
+    with target(nbytes):
+        estimate = x.estimate(optimizations=flags, exact=True)
+        lt.metrics(reset=True)
+        x.collect(optimizations=flags)
+        assert estimate.tasks == lt.metrics(reset=True).get("tasks", 0)
+        assert estimate.chunks_read == len(source.cells_read())
+        quick = x.estimate(optimizations=flags)
+    assert quick.tasks == estimate.tasks
+    assert quick.chunks_read == estimate.chunks_read or quick.tasks > 256
+
+
+def test_a_tiny_plan_is_one_task() -> None:
+    x = lt.sum(lt.asarray([1, 2, 3]) + 1)
+    lt.metrics(reset=True)
+    x.collect()
+    assert x.estimate().tasks == lt.metrics(reset=True)["tasks"] == 1
+
+
+def test_of_a_gather_above_an_operation_the_tasks_are_asked() -> None:
+    source = ChunkedArray(np.arange(4000.0), (10,))
+    flags = lt.QueryOptFlags.none()
+    x = (lt.scan_source(source) + 1)[[5, 3995]]
+    with target(64):
+        found = x.estimate(optimizations=flags)
+        x.collect(optimizations=flags)
+    assert found.chunks_read == len(source.cells_read())
+
+
+def test_of_free_cells_only_what_is_wanted_is_decoded() -> None:
+    x = lt.from_array(Slow(np.zeros((100, 100), "u1")))
+    assert x[3:5, ::2].estimate().bytes_decoded == 2 * 99
+    assert (x[:50] + 1).estimate().chunks_read == 1
+
+
+class Slow:
+    """An array of unknown kind."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.values[key]
+
+
+def test_the_interpreter_reads_every_source_whole() -> None:
+    source = ChunkedArray(np.arange(64.0).reshape(8, 8), (4, 4))
+    x = lt.scan_source(source)[:2, :2] + 1
+    found = x.estimate(engine="interpret")
+    x.collect(engine="interpret")
+    assert (found.tasks, found.chunks_read) == (1, len(source.cells_read())) == (1, 4)
+
+
+def test_quick_for_a_window_of_many_layers_and_for_all_of_them() -> None:
+    source = ChunkedArray(np.zeros((1000, 1000), "u1"), (10, 10))
+    tile = lt.scan_source(source)
+    layers = [tile[i // 100 * 10 :, i % 100 * 10 :][:10, :10] for i in range(10_000)]
+    x = lt.overlay(layers, fill_value=0)
+    begin = time.perf_counter()
+    assert x.estimate().chunks_read == 10_000
+    whole = time.perf_counter() - begin
+    x[500:520, 500:520].estimate()
+    begin = time.perf_counter()
+    assert x[500:520, 510:530].estimate().chunks_read == 4
+    assert time.perf_counter() - begin < 0.1
+    assert whole < 10
 
 
 @given(plans(POINTWISE), st.sampled_from(("local", "blocks-64")))

@@ -71,7 +71,7 @@ class TestMemory:
                 inside -= 1
 
         x = lt.virtual_chunked(read, shape=(64, 1 << 17), dtype="f8", chunks=(1, 1 << 17))
-        for limit, expected in (("1100KiB", 1), ("7MiB", 2)):
+        for limit, expected in (("1200KiB", 1), ("3MiB", 2)):
             most = 0
             lt.max(x).collect(engine=lt.LocalEngine(threads=8, max_memory=limit))
             assert 1 <= most <= expected

@@ -464,6 +464,9 @@ class SharedArray(ChunkedArray):
     def shared_read(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> _Rows:
         return _Rows(self, box, steps, out)
 
+    def shares(self, box: Box, steps: tuple[int, ...]) -> bool:
+        return True
+
 
 class TestReadingTogether:
     VALUES = np.arange(512 * 400, dtype=np.int64).reshape(512, 400)

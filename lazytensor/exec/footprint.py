@@ -1,0 +1,184 @@
+"""What running a program takes in memory.
+
+A step takes room for its result, unless it only looks at an input; for what its kernel needs
+beside; and, if it reads, for what the source holds while it decodes. Rooms of results are recycled
+by size (``exec.buffers``), so that what a thread holds is more than what is alive at one time: a
+room of the wrong size is kept for the next task. All of that is followed here, step by step, when
+a program is made. It is what tasks ask the budget for, and what ``estimate`` adds up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from lazytensor.exec.buffers import size_class
+from lazytensor.exec.kernels.downsample import work_nbytes
+from lazytensor.exec.physical import READS, Program, Step
+from lazytensor.exec.steps_axis import MEMORY as AXIS_MEMORY
+from lazytensor.exec.steps_contract import beside as contract_beside
+from lazytensor.plan.source import Source
+
+__all__ = ["Footprint", "footprint", "source_memory", "task_memory"]
+
+_Shapes = list[tuple[int, ...]]
+
+# Steps whose result is (or may be) a view of an input: the input's memory must live as long.
+_ALIASES = frozenset({"view", "field", "reshape", "pass", "inspect", "join", "overlay"})
+# Steps whose result takes no memory: it is there already, or one element seen many times.
+_LOOKS = frozenset({"constant", "full", "stored", "field", "pass", "inspect"})
+# Steps that do not write their result to where it is wanted: they look at an input, or make it.
+_SEEN = _LOOKS | {"view", "reshape", "reduce"}
+# Steps whose inputs are shown to user code, which may keep them.
+_ESCAPES = frozenset({"call", "inspect"})
+
+
+class Footprint(NamedTuple):
+    """Steps that say after which of them a slot's memory is free, and what they take.
+
+    ``escaped``: slots whose memory never is. ``alive``: bytes of results alive at one time, views
+    counted as if they were copies, which is about what a program moves. ``nbytes``: bytes that
+    running it takes, at most.
+    """
+
+    steps: list[Step]
+    escaped: frozenset[int]
+    alive: int
+    nbytes: int
+
+
+def footprint(steps: list[Step]) -> Footprint:
+    """Follow a program through its steps."""
+    frees, escaped = _frees(steps)
+    last = len(steps) - 1
+    sizes = [_size(step) for step in steps]
+    own = [_own(step, size, step.slot == last) for step, size in zip(steps, sizes, strict=True)]
+    idle: dict[int, int] = {}
+    alive = most = held = 0
+    out = []
+    for step, gone in zip(steps, frees, strict=True):
+        slot = step.slot
+        alive += sizes[slot]
+        most = max(most, alive)
+        if own[slot]:
+            kind = size_class(own[slot])
+            if slot != last and idle.get(kind):
+                idle[kind] -= 1
+            else:
+                held += own[slot]
+        for other in gone:
+            alive -= sizes[other]
+            if own[other]:
+                kind = size_class(own[other])
+                idle[kind] = idle.get(kind, 0) + 1
+        out.append(step._replace(frees=tuple(gone)) if gone else step)
+    beside = max([_beside(step, steps) for step in steps if step.op in _BESIDE], default=0)
+    reading = max([_reading(step) for step in steps if step.op in READS], default=0)
+    return Footprint(out, frozenset(escaped), most, held + beside + reading)
+
+
+def task_memory(program: Program) -> int:
+    """Bytes that running a program takes beside the array that it fills."""
+    last = program.steps[-1]
+    return program.nbytes - (0 if last.op in _SEEN else _own(last, _size(last), True))
+
+
+def source_memory(program: Program) -> int:
+    """Bytes of it that every thread takes that has a part in reading."""
+    return max([_reading(step) for step in program.steps if step.op in READS], default=0)
+
+
+def _frees(steps: list[Step]) -> tuple[list[list[int]], set[int]]:
+    """Slots that are free after each step, and slots that never are."""
+    owners: list[set[int]] = []
+    for step in steps:
+        held = {step.slot}
+        if step.op in _ALIASES:
+            for ref in step.inputs:
+                held |= owners[ref.slot]
+        owners.append(held)
+    last_use = list(range(len(steps)))
+    escaped: set[int] = set()
+    for step in steps:
+        for ref in step.inputs:
+            for slot in owners[ref.slot]:
+                last_use[slot] = step.slot
+                if step.op in _ESCAPES:
+                    escaped.add(slot)
+    # A slot may be the same array as one that escaped, not only a view of it.
+    escaped |= {step.slot for step in steps if owners[step.slot] & escaped}
+    result = owners[-1]
+    frees: list[list[int]] = [[] for _ in steps]
+    for slot, at in enumerate(last_use):
+        if slot not in result and slot not in escaped:
+            frees[at].append(slot)
+    return frees, escaped
+
+
+def _size(step: Step) -> int:
+    return math.prod(step.shape) * step.dtype.itemsize
+
+
+def _own(step: Step, size: int, is_last: bool) -> int:
+    """Bytes that are taken for the result of a step."""
+    op = step.op
+    if op in _LOOKS:
+        return 0
+    if op == "view":
+        return size if step.args[0].has_arrays else 0
+    if op == "read":
+        return size if step.args[0].array is None else 0
+    if op in ("join", "overlay") and not is_last and len(step.inputs) == 1:
+        holes = op == "overlay" and step.args[2]
+        return size if holes else 0
+    return size
+
+
+def _beside(step: Step, steps: Sequence[Step]) -> int:
+    """Bytes that a kernel holds beside its inputs and its result."""
+    shapes = [
+        steps[ref.slot].shape if ref.part is None else tuple([p.stop - p.start for p in ref.part])
+        for ref in step.inputs
+    ]
+    held: int = _BESIDE[step.op](step, shapes)
+    return held
+
+
+def _gather(step: Step, _shapes: _Shapes) -> int:
+    """The values before they are put in their order, and what is wanted of one cell."""
+    source: Source = step.args[0]
+    spec = source.spec
+    cell = [
+        n if cells is None else min(n, cells.chunk)
+        for n, cells in zip(spec.shape, spec.grid, strict=True)
+    ]
+    size = _size(step)
+    return size + min(size, math.prod(cell) * step.dtype.itemsize)
+
+
+def _taken(step: Step, _shapes: _Shapes) -> int:
+    """Of index arrays that vary together the values, before they are put in their place."""
+    return _size(step) if step.args[0].has_arrays else 0
+
+
+def _downsample(step: Step, shapes: _Shapes) -> int:
+    return work_nbytes(step.args[1], step.dtype, math.prod(shapes[0]))
+
+
+def _reading(step: Step) -> int:
+    """Bytes that a source holds while it reads what a step asks for."""
+    source: Source = step.args[0]
+    held = getattr(source, "reading_nbytes", None)
+    return 0 if held is None else int(held(_size(step)))
+
+
+_BESIDE: dict[str, Callable[[Step, _Shapes], int]] = {
+    "gather": _gather,
+    "view": _taken,
+    "downsample": _downsample,
+    "contract": contract_beside,
+    "panels": contract_beside,
+    **AXIS_MEMORY,
+}
+"""Steps whose kernels need memory of their own: how much, from the step and its inputs' shapes."""
