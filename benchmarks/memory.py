@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from data import SCALES, digest, make_data, truths
 from peers import Unsupported, contender
 from report import FAILED, WRONG, publish, table
+from rise import rise_of
 from workloads import CONTENDERS, FUSED, OURS
 
 __all__ = ["main"]
@@ -29,9 +29,6 @@ _HERE = Path(__file__).parent
 _SCALE = "large"
 _STORES = ("raw", "lz4", "zstd", "small", "sharded")
 _GOAL = 1.1
-_STILL = 0.5
-"""Seconds without a change of memory that count as standing still."""
-_PATIENCE = 20.0
 _CHILD = "--read"
 
 
@@ -99,31 +96,8 @@ def _read(name: str, path: Path) -> dict[str, Any]:
     array = library.open(path)
     corner = (slice(0, 16),) * 3
     library.piece(library.pieces(array, [corner])[0])
-    _settle()
-    # The kernel forgets the peak so far.
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status("VmRSS")
-    values = library.fresh(array)
-    risen = _status("VmHWM") - before
+    risen, values = rise_of(lambda: library.fresh(array))
     return {"risen": risen, "nbytes": values.nbytes, "digest": digest(values)}
-
-
-def _settle() -> None:
-    """Wait until threads that were started in the background have what they need."""
-    deadline = time.monotonic() + _PATIENCE
-    last, since = _status("VmRSS"), time.monotonic()
-    while time.monotonic() < min(deadline, since + _STILL):
-        time.sleep(0.02)
-        now = _status("VmRSS")
-        if now != last:
-            last, since = now, time.monotonic()
-
-
-def _status(key: str) -> int:
-    """Bytes of one line of the process's status; Linux only, as the page says."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    found = next(line for line in lines if line.startswith(f"{key}:"))
-    return int(found.split()[1]) << 10
 
 
 def _child(name: str, path: str) -> int:

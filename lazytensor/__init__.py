@@ -154,6 +154,21 @@ if TYPE_CHECKING:
         map_blocks,
         metrics,
     )
+    from lazytensor.functions_axis import (
+        argsort,
+        cumulative_prod,
+        cumulative_sum,
+        diff,
+        isin,
+        searchsorted,
+        sort,
+        take_along_axis,
+    )
+    from lazytensor.functions_contract import (
+        matmul,
+        tensordot,
+        vecdot,
+    )
     from lazytensor.functions_join import (
         concat,
         overlay,
@@ -181,6 +196,7 @@ if TYPE_CHECKING:
         unique_values,
         unstack,
     )
+    from lazytensor.functions_stats import histogram, minmax, normalize, quantile, stats
     from lazytensor.functions_views import (
         astype,
         cast,
@@ -256,6 +272,7 @@ if TYPE_CHECKING:
         scan_source,
         virtual_chunked,
     )
+    from lazytensor.summaries import Stats
     from lazytensor.tensor import (
         LazyTensor,
     )
@@ -289,12 +306,17 @@ _HOMES = {
     "exec.interpret": "InterpretEngine",
     "exec.local": "LocalEngine",
     "functions": "collect_all map_blocks metrics",
+    "functions_axis": (
+        "argsort cumulative_prod cumulative_sum diff isin searchsorted sort take_along_axis"
+    ),
+    "functions_contract": "matmul tensordot vecdot",
     "functions_join": "concat overlay stack",
     "functions_manipulate": (
         "broadcast_arrays broadcast_shapes broadcast_to expand_dims flip matrix_transpose "
         "moveaxis nonzero permute_dims repeat reshape roll squeeze take tile unique_all "
         "unique_counts unique_inverse unique_values unstack"
     ),
+    "functions_stats": "histogram minmax normalize quantile stats",
     "functions_views": "astype cast downsample pad",
     "namespace": (
         "__array_namespace_info__ bfloat16 bool can_cast complex128 complex64 e finfo float16 "
@@ -311,6 +333,7 @@ _HOMES = {
     "plan.spec": "Axis Schema",
     "scanning": "open_ome_zarr open_zarr scan scan_npy scan_ome_zarr scan_zarr",
     "sources": "asarray from_array from_dlpack scan_source virtual_chunked",
+    "summaries": "Stats",
     "tensor": "LazyTensor",
 }
 """The module each public name lives in. A name is imported when it is first asked for: a program
@@ -326,30 +349,31 @@ __all__ = [
     "MemoryLimitError", "OmeImage", "OmePlate", "OmeWell", "OmeZarr", "OutOfBoundsError",
     "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar", "QueryOptFlags",
     "Schema", "SerializationError", "ShapeError", "Source", "SourceChangedError", "SourceError",
-    "SourceNotFoundError", "Storage", "ZarrGroup", "__array_api_version__",
+    "SourceNotFoundError", "Stats", "Storage", "ZarrGroup", "__array_api_version__",
     "__array_namespace_info__", "__version__", "abs", "acos", "acosh", "add", "all", "any",
-    "arange", "argmax", "argmin", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh",
-    "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
     "broadcast_to", "can_cast", "cast", "ceil", "clip", "collect_all", "complex128", "complex64",
-    "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "d", "divide", "downsample", "e",
-    "empty", "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "finfo", "flip",
-    "float16", "float32", "float64", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz",
-    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor",
-    "floor_divide", "from_array", "from_dlpack", "full", "full_like", "get_config", "greater",
-    "greater_equal", "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8",
-    "isdtype", "isfinite", "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10",
-    "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "map_blocks", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "metrics", "min",
-    "minimum", "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nonzero",
-    "not_equal", "ones", "ones_like", "open_ome_zarr", "open_zarr", "overlay", "pad",
-    "permute_dims", "pi", "positive", "pow", "prod", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr", "scan_source",
-    "scan_zarr", "set_config", "sign", "signbit", "sin", "sinh", "sqrt", "square", "squeeze",
-    "stack", "std", "subtract", "sum", "take", "tan", "tanh", "testing", "tile", "tril", "triu",
-    "trunc", "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "var", "virtual_chunked", "where", "zeros",
-    "zeros_like",
+    "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod",
+    "cumulative_sum", "d", "diff", "divide", "downsample", "e", "empty", "empty_like", "equal",
+    "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64",
+    "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz",
+    "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor", "floor_divide", "from_array",
+    "from_dlpack", "full", "full_like", "get_config", "greater", "greater_equal", "histogram",
+    "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8", "isdtype",
+    "isfinite", "isin", "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10", "log1p",
+    "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "map_blocks",
+    "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "metrics", "min", "minimum",
+    "minmax", "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nonzero",
+    "normalize", "not_equal", "ones", "ones_like", "open_ome_zarr", "open_zarr", "overlay", "pad",
+    "permute_dims", "pi", "positive", "pow", "prod", "quantile", "real", "reciprocal", "remainder",
+    "repeat", "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr",
+    "scan_source", "scan_zarr", "searchsorted", "set_config", "sign", "signbit", "sin", "sinh",
+    "sort", "sqrt", "square", "squeeze", "stack", "stats", "std", "subtract", "sum", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "tril", "triu", "trunc",
+    "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
+    "unique_values", "unstack", "var", "vecdot", "virtual_chunked", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 

@@ -257,9 +257,14 @@ def round_to(x: Operand, decimals: int) -> Node:
         return elementwise("round", x)
     power = 10.0 ** abs(decimals)
     enlarge, reduce = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
-    scaled = _Handle(elementwise(enlarge, x, power))
-    rounded = elementwise(reduce, _Handle(elementwise("round", scaled)), power)
+    scaled = elementwise(enlarge, x, power)
+    rounded = elementwise(reduce, _Handle(on_nodes("round", scaled)), power)
     return Cast(rounded, node.dtype) if whole else rounded
+
+
+def on_nodes(name: str, *nodes: Node) -> Node:
+    """As ``elementwise``, of nodes in place of what users pass."""
+    return elementwise(name, *map(_Handle, nodes))
 
 
 class _Handle:

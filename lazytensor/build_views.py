@@ -22,6 +22,7 @@ from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.downsampling import check_factors, check_method
 from lazytensor.plan.index import IndexTransform, OutputIndexMap
 from lazytensor.plan.index_interval import check_extent
+from lazytensor.plan.levels import like_levels
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Rechunk, Reshape, Scan, View
 from lazytensor.plan.nodes_block import Downsample
@@ -148,14 +149,13 @@ def downsample(
     steps = check_factors(per_dim(node.domain, factors, (1,) * rank, "factors", named), rank)
     check_method(method, node.dtype)
     base = to_origin(node) if align == "position" else node
-    stored = _stored_level(base, Downsample(base, steps, "mean").domain) if approx else None
-    if stored is not None:
-        return stored
     if max(steps, default=1) == 1:
         return base
-    if method == "stride":
-        return _strided(base, steps)
-    return Downsample(base, steps, method)
+    if method != "stride":
+        return Downsample(base, steps, method, approx)
+    # A view, which cannot say that it may be another: what stands in for it is settled here.
+    stored = _stored_level(base, steps) if approx else None
+    return _strided(base, steps) if stored is None else stored
 
 
 def _strided(node: Node, steps: tuple[int, ...]) -> Node:
@@ -172,11 +172,14 @@ def levels_of(node: Node) -> tuple[Node, ...]:
     return tuple(Scan(source) for source in sources)
 
 
-def _stored_level(node: Node, wanted: IndexDomain) -> Node | None:
-    """The stored level that has the shape and dtype of the downsampled node, if there is one."""
-    for level in levels_of(node):
-        if level.shape == wanted.shape and level.dtype == node.dtype and level is not node:
-            return level
+def _stored_level(node: Node, steps: tuple[int, ...]) -> Node | None:
+    """The stored level that has the domain of the downsampled node, if there is one."""
+    if not isinstance(node, Scan):
+        return None
+    wanted = Downsample(node, steps, "mode").domain
+    for level in like_levels(node.source, steps):
+        if level.factors == steps and level.source.spec.domain == wanted:
+            return Scan(level.source)
     return None
 
 

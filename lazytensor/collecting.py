@@ -25,8 +25,8 @@ from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
 
 __all__ = [
-    "EVERY_PASS", "check_out", "collect_implicitly", "collecting_forbidden", "reads_from",
-    "run", "run_in_background", "run_into", "scalar",
+    "EVERY_PASS", "check_flags", "check_out", "collect_implicitly", "collecting_forbidden",
+    "reads_from", "run", "run_in_background", "run_into", "scalar",
 ]  # fmt: skip
 
 EVERY_PASS = QueryOptFlags()
@@ -52,8 +52,7 @@ def run(
     Raises ``RuntimeError`` inside ``testing.raise_if_collects()``.
     """
     _check_allowed("collect")
-    if not isinstance(optimizations, QueryOptFlags):
-        raise TypeError(f"optimizations are lt.QueryOptFlags(...), not {optimizations!r}")
+    check_flags(optimizations)
     if option("verbose"):
         _tell_plans(nodes, engine, optimizations)
     return _collector()(
@@ -72,6 +71,13 @@ def _collector() -> Callable[..., list[np.ndarray]]:
     from lazytensor.exec.engine import collect_nodes
 
     return collect_nodes
+
+
+def check_flags(optimizations: Any) -> QueryOptFlags:
+    """The flags themselves; ``TypeError`` for what are none, such as ``False``."""
+    if not isinstance(optimizations, QueryOptFlags):
+        raise TypeError(f"optimizations are lt.QueryOptFlags(...), not {optimizations!r}")
+    return optimizations
 
 
 def _tell_plans(nodes: Sequence[Node], engine: Any, optimizations: QueryOptFlags) -> None:

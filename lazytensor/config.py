@@ -228,11 +228,18 @@ class QueryOptFlags:
     reduction_pushdown: bool = True
     """Reduce the parts of a join by themselves, where that saves work."""
     pyramid_substitution: bool = True
-    """Read a stored level of a pyramid in place of computing it, where it is proven to be equal."""
+    """Read a stored level of a pyramid in place of computing it, where it is proven to be equal (or
+    ``approx=True`` allows it to differ)."""
     lookup_tables: bool = True
     """Compute a chain of operations on 8 or 16 bits once for each possible value."""
     comm_subplan_elim: bool = True
     """Compute what several results, or several parts of one, need of the same once."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            flag = getattr(self, field.name)
+            if type(flag) is not bool:
+                raise TypeError(f"{field.name} is True or False, not {flag!r}")
 
     def __repr__(self) -> str:
         off = [field.name for field in fields(self) if not getattr(self, field.name)]
@@ -246,5 +253,14 @@ class QueryOptFlags:
         return cls(**{field.name: False for field in fields(cls)})
 
     def update(self, **flags: bool) -> QueryOptFlags:
-        """A copy with some flags changed."""
+        """A copy with some flags changed; ``TypeError`` for flags that do not exist.
+
+        >>> QueryOptFlags().update(slices=False)
+        Traceback (most recent call last):
+        TypeError: no flag 'slices'; flags are simplify_expression, slice_pushdown, ...
+        """
+        names = [field.name for field in fields(self)]
+        for name in flags:
+            if name not in names:
+                raise TypeError(f"no flag {name!r}; flags are {', '.join(names)}")
         return replace(self, **flags)

@@ -40,8 +40,11 @@ def downsample(
         edges may be partial, and results of crops fit together. ``"position"``: blocks start at
         the first element, and the result's origin is 0.
     approx
-        Allow the stored level of a scanned pyramid that has this shape to stand in, though its
-        maker's method may have been another. Without such a level the values are computed.
+        Allow a stored level of the pyramid that ``x`` was scanned from to stand in, though its
+        maker's method may have been another: that of these factors, or the coarsest whose own
+        factors divide them, downsampled further. It is a permission: without such a level, or with
+        blocks that are not the level's, the values are computed. A level that is proven to hold the
+        very values stands in with or without it; ``explain`` shows which is read.
 
     Raises ``ShapeError`` for wrong factors or an unknown method, ``DTypeError`` where the method is
     not defined for the dtype. Rules: TensorStore's ``downsample`` driver.

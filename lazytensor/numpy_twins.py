@@ -4,7 +4,8 @@ Ufuncs and the functions of the operation table are known to that table; what is
 padding, moving dims, ...) is written down here, each with NumPy's own signature. NumPy asks a
 tensor's class, which cannot know the functions built upon it: so they are entered into this table
 by ``lazytensor.numpy_functions``, which is resolved by name when NumPy first asks, as drivers are
-when a source is first opened. A NumPy function that is not here works on values.
+when a source is first opened. A NumPy function that is not here, or is
+called with an argument its entry has not, works on values.
 """
 
 from __future__ import annotations

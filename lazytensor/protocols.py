@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from inspect import signature
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import numpy as np
 
-from lazytensor import build
+from lazytensor import build, build_contract
 from lazytensor._operators import Operators
+from lazytensor.callsite import about
 from lazytensor.collecting import collect_implicitly, scalar
 from lazytensor.handoff import dlpack_capsule
 from lazytensor.numpy_twins import replace_tensors, twin_of
@@ -85,6 +88,21 @@ class Protocols(Operators):
             "or lt.overlay([x, patch])"
         )
 
+    def __matmul__(self, other: Any, /) -> Self:
+        """As ``lt.matmul(self, other)``."""
+        return self._product(self, other)
+
+    def __rmatmul__(self, other: Any, /) -> Self:
+        """As ``lt.matmul(other, self)``."""
+        return self._product(other, self)
+
+    def _product(self, left: Any, right: Any) -> Self:
+        try:
+            with about(left, right):
+                return self._wrap(build_contract.matmul(left, right))
+        except build.UnknownOperandError:
+            return cast("Self", NotImplemented)
+
     def __contains__(self, value: Any) -> NoReturn:
         raise TypeError("'in' would have to compute the tensor; use (x == value).any()")
 
@@ -130,6 +148,9 @@ class Protocols(Operators):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """NumPy ufuncs on tensors: lazy where the operation is one of ours, else on values."""
         name = UFUNCS.get(ufunc)
+        twin = None if name is not None else twin_of(ufunc)
+        if twin is not None and method == "__call__" and _takes(twin, inputs, kwargs):
+            return twin(*inputs, **kwargs)
         if name is not None and method == "__call__" and not kwargs:
             return self._wrap(build.elementwise(name, *inputs))
         if name in _REDUCED and method == "reduce" and set(kwargs) <= {"axis", "keepdims"}:
@@ -146,9 +167,9 @@ class Protocols(Operators):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        """NumPy functions on tensors: lazy where there is a twin, else on values."""
+        """NumPy functions on tensors: lazy where a twin takes the arguments, else on values."""
         twin = twin_of(func)
-        if twin is not None:
+        if twin is not None and _takes(twin, args, kwargs):
             return twin(*args, **kwargs)
         name = FUNCTIONS.get(func)
         if name in ELEMENTWISE and not kwargs and len(args) == ELEMENTWISE[name].arity:
@@ -168,6 +189,22 @@ class Protocols(Operators):
             return collect_implicitly(x._node, what)
 
         return replace_tensors(tuple(args), values_of), replace_tensors(dict(kwargs), values_of)
+
+
+def _takes(twin: Callable[..., Any], args: Any, kwargs: Any) -> bool:
+    """Whether a twin has all the arguments; those it has not have no lazy meaning (``out=``)."""
+    most, names = _parameters_of(twin)
+    return len(args) <= most and (not kwargs or kwargs.keys() <= names)
+
+
+@cache
+def _parameters_of(twin: Callable[..., Any]) -> tuple[float, frozenset[str]]:
+    """How many arguments go by position, and the names of those that go by name."""
+    parameters = signature(twin).parameters.values()
+    many = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+    placed = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    named = [one.name for one in parameters if one.kind is not one.POSITIONAL_ONLY]
+    return float("inf") if many else len(placed), frozenset(named)
 
 
 def _reduction_options(row: Reduction, positional: Any, named: Any) -> dict[str, Any] | None:

@@ -398,6 +398,29 @@ def _doubled(block: np.ndarray) -> np.ndarray:
         return np.asarray(block + block, dtype=block.dtype)
 
 
+def along_an_axis(draw: Draw, pair: Pair) -> Pair:
+    """Sorted values, their order, or running totals along one dim."""
+    x, m = pair
+    if not m.values.ndim:
+        return pair
+    axis = draw(st.integers(0, m.values.ndim - 1))
+    what = draw(st.sampled_from(("sort", "argsort", "sum", "gather")))
+    if what == "sort":
+        return lt.sort(x, axis=axis), Mirror(np.sort(m.values, axis=axis, kind="stable"), m.origin)
+    order = np.argsort(m.values, axis=axis, kind="stable")
+    if what == "argsort":
+        return lt.argsort(x, axis=axis), Mirror(order, m.origin)
+    if what == "gather":
+        values = np.take_along_axis(m.values, order, axis)
+        origin = (*m.origin[:axis], 0, *m.origin[axis + 1 :])
+        return lt.take_along_axis(x, order, axis=axis), Mirror(values, origin)
+    y = lt.cumulative_sum(x, axis=axis)
+    wide = {"f": "f8", "c": "c16"}.get(m.values.dtype.kind, y.dtype)
+    with np.errstate(all="ignore"):
+        total = np.cumsum(m.values, axis=axis, dtype=wide).astype(y.dtype)
+    return y, Mirror(total, m.origin)
+
+
 STEPS = (
     index_positions,
     index_positions,
@@ -422,4 +445,5 @@ STEPS = (
     neighbours,
     select,
     broadcast_pair,
+    along_an_axis,
 )

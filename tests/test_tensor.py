@@ -285,7 +285,7 @@ class TestProtocols:
         assert np.shape(x) == x.shape and np.ndim(x) == 3 and np.size(x) == 24
 
     def test_numpy_functions_without_a_twin_work_on_values(self, x: lt.LazyTensor) -> None:
-        assert isinstance(np.percentile(x, 50), np.floating)
+        assert isinstance(np.linalg.norm(x), np.floating)
         np.testing.assert_array_equal(np.hstack([x, x]), np.hstack([x.collect()] * 2))
 
     def test_dlpack(self, x: lt.LazyTensor) -> None:
@@ -369,8 +369,8 @@ class TestLooking:
             assert "×" in y.explain(rules=True)
         with pytest.raises(ValueError, match="neither"):
             y.explain(stage="magical")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="plain"):
-            y.explain(stage="physical", format="dot")
+        with pytest.raises(ValueError, match="formats are plain, tree, dot, json, html"):
+            y.explain(stage="physical", format="pdf")  # type: ignore[arg-type]
 
     def test_estimate(self, x: lt.LazyTensor) -> None:
         estimate = (x + 1).estimate()
