@@ -119,7 +119,8 @@ RUNS: dict[str, tuple[type[lt.LazyTensorError], Callable[[], Any]]] = {
     "out shape": (lt.ShapeError, lambda: X.collect(out=np.empty(3))),
     "out dtype": (lt.DTypeError, lambda: lt.collect_all([X], out=[np.empty(X.shape, "f4")])),
     "memory": (
-        lt.MemoryLimitError, lambda: X.collect(engine=lt.LocalEngine(max_memory=1), progress=False)
+        lt.MemoryLimitError,
+        lambda: lt.flip(lt.sort(X)).collect(engine=lt.LocalEngine(max_memory=1), progress=False),
     ),
     "reader": (lt.SourceError, lambda: lt.virtual_chunked(fail, shape=(4,), dtype="u1").collect()),
 }  # fmt: skip

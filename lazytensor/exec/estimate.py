@@ -19,7 +19,7 @@ import numpy as np
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.exec.cells import Cells, CellUnion
-from lazytensor.exec.demand import is_sparse, whole_box
+from lazytensor.exec.demand import whole_box
 from lazytensor.exec.demand_reshape import below_reshapes
 from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.footprint import source_memory, task_memory
@@ -33,9 +33,10 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Scan, View
 from lazytensor.plan.optimize import optimize
+from lazytensor.plan.output_map import SINGLE
 from lazytensor.plan.source import Box, Read, Source
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "no_array"]
 
 _SAMPLE = 64
 _FEW_TASKS = 256
@@ -107,7 +108,7 @@ def _scheduled(root: Node, engine: LocalEngine, *, sharing: bool) -> _Plan:
         helpers = engine.readers(program) - 1
         memory = root.nbytes + task_memory(program) + helpers * source_memory(program)
         return _Plan(1, memory, steps, lambda: steps)
-    schedule = engine.schedule([root], _no_array, sharing=sharing)
+    schedule = engine.schedule([root], no_array, sharing=sharing)
     passes = [one for one in schedule.passes if one.tasks]
     steps = [
         step
@@ -144,17 +145,25 @@ def _is_look(node: Node) -> bool:
     return isinstance(node, View) and not node.transform.has_arrays
 
 
-def _no_array(node: Node, root: int | None) -> np.ndarray:
+def no_array(node: Node, root: int | None) -> np.ndarray:
     """Stands for an array that is not there yet: its shape, and no memory."""
     return np.broadcast_to(np.zeros((), node.dtype), node.shape)
 
 
 def _asks_too_much(root: Node) -> bool:
-    """True if a view skips cells of something that is no source: all of the hull is needed for the
-    whole result, but not for each of its blocks."""
+    """True if a view skips elements of something that is no source: all of the hull is needed for
+    the whole result, but not for each of its blocks. What lies between two of them may be a cell,
+    even where steps are short: cells at the edge are, too."""
     return any(
-        isinstance(node, View) and not isinstance(node.x, (Scan, Constant)) and is_sparse(node)
+        isinstance(node, View) and not isinstance(node.x, (Scan, Constant)) and _skips(node)
         for node in walk(root)
+    )
+
+
+def _skips(view: View) -> bool:
+    transform = view.transform
+    return transform.has_arrays or any(
+        m.kind == SINGLE and abs(m.stride) > 1 for m in transform.maps
     )
 
 

@@ -150,9 +150,11 @@ def _run_all(
         except BaseException as error:  # noqa: BLE001
             # Ctrl-C may strike between two lines of ours as well.
             crew.fail(-1, error)
-        for thread in helpers:
-            if thread.ident is not None:
-                _join(thread, crew)
+        # Threads go before what they worked on: freeing that takes long, a Ctrl-C in the meantime is
+        # raised by the next Python code that runs, and in the callback that a dying thread runs it
+        # would be lost.
+        while helpers:
+            _join(helpers.pop(), crew)
     finally:
         # And here: whatever happens, no helper goes on to another task.
         crew.stopped = True
@@ -184,7 +186,7 @@ def _start(helpers: list[threading.Thread]) -> None:
 
 def _join(thread: threading.Thread, crew: _Crew) -> None:
     """Wait for a worker; Ctrl-C while waiting stops the others too, and is raised afterwards."""
-    while True:
+    while thread.ident is not None:
         try:
             thread.join()
         except KeyboardInterrupt as error:
