@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from lazytensor import build_join, build_views
+from lazytensor import build_join, build_pad, build_views
 from lazytensor.build import Operand, as_node, on_nodes
 from lazytensor.errors import DimensionError, DTypeError, ShapeError
 from lazytensor.per_dim import dim_number
 from lazytensor.plan.align import describe_shape
 from lazytensor.plan.domain import IndexDomain
-from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import Cast, Constant, View
+from lazytensor.plan.nodes import Cast
 from lazytensor.plan.nodes_axis import Gather, Search, Sort
 from lazytensor.plan.nodes_axis import cumulate as cumulate_node
 from lazytensor.plan.ops_scan import CUMULATIONS
+from lazytensor.plan.output_map import single_map
 from lazytensor.plan.promote import common_dtype, is_extended, is_extended_float, weak_type
 
 __all__ = [
@@ -57,17 +57,18 @@ def cumulate(op: str, node: Node, axis: AxisName | None, dtype: Any, include_ini
     result = cumulate_node(op, node, d, asked)
     if not include_initial:
         return result
-    first = _filled(node, d, Constant.of(row.initial, result.dtype))
-    return build_join.concat([first, result], d, "position", None)
+    widths = [(int(e == d), 0) for e in range(node.ndim)]
+    return _counted_from_0(build_pad.pad(result, widths, "constant", row.initial), d)
 
 
-def _filled(node: Node, d: int, value: Constant) -> Node:
-    """One position along dim ``d`` of nothing but ``value``, otherwise as ``node``."""
+def _counted_from_0(node: Node, d: int) -> Node:
+    """The same positions, those of dim ``d`` with coordinates from 0."""
     base = node.domain
     lo, hi = list(base.inclusive_min), list(base.exclusive_max)
-    lo[d], hi[d] = 0, 1
-    domain = IndexDomain._make(tuple(lo), tuple(hi), base.labels)
-    return View(value, IndexTransform._make(domain, ()))
+    lo[d], hi[d] = 0, node.shape[d]
+    shifts = zip(base.inclusive_min, lo, strict=True)
+    maps = [single_map(e, before - after, 1) for e, (before, after) in enumerate(shifts)]
+    return build_views.view_maps(node, IndexDomain._make(tuple(lo), tuple(hi), base.labels), maps)
 
 
 def sort(node: Node, axis: AxisName, descending: bool, indices: bool) -> Node:

@@ -16,7 +16,7 @@ import numpy as np
 from lazytensor.build import as_node, normalize_axes
 from lazytensor.build_views import cast, squeeze, view_maps
 from lazytensor.errors import DimensionError, DTypeError, ShapeError
-from lazytensor.plan.align import describe_shape, merge_domains
+from lazytensor.plan.align import describe_shape, merge_domains, picked_dims
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Elementwise
@@ -150,7 +150,11 @@ def _contracted(
             f"must agree or be 1"
         ) from None
     wide = max(len(stack1), len(stack2))
-    stacked = merge_domains([_part(a.domain, stack1), _part(b.domain, stack2)]) if wide else None
+    stacked = (
+        merge_domains([picked_dims(a.domain, stack1), picked_dims(b.domain, stack2)])
+        if wide
+        else None
+    )
     pairs, lone1, lone2, drop1, drop2 = _sorted_out(a, b, stack1, stack2)
     one, at1 = _without(a, drop1)
     other, at2 = _without(b, drop2)
@@ -174,16 +178,6 @@ def _contracted(
             places[key], rest = rest, rest + 1
         order.append(places[key])
     return _arranged(node, order, stacked)
-
-
-def _part(domain: IndexDomain, dims: tuple[int, ...]) -> IndexDomain:
-    implicit = (domain.implicit_lower_bounds, domain.implicit_upper_bounds)
-    return IndexDomain._make(
-        tuple([domain.inclusive_min[d] for d in dims]),
-        tuple([domain.exclusive_max[d] for d in dims]),
-        tuple([domain.labels[d] for d in dims]),
-        *(None if domain.explicit else tuple([side[d] for d in dims]) for side in implicit),
-    )
 
 
 def _sorted_out(a: Node, b: Node, stack1: tuple[int, ...], stack2: tuple[int, ...]) -> Any:

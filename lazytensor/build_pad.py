@@ -85,8 +85,11 @@ def _pad_constant(node: Node, widths: Widths, constant_values: Any) -> Node:
             f"cast to a fixed-width string, or use another mode"
         )
     values = _pairs(node, constant_values, 0, "constant_values")
-    with np.errstate(all="ignore"):
-        given = values.astype(node.dtype)
+    try:
+        with np.errstate(all="ignore"):
+            given = values.astype(node.dtype)
+    except (TypeError, ValueError) as error:
+        raise DTypeError(f"pad: constant_values are no {node.dtype}: {error}") from None
     # Taken from the array: string scalars forget the width of their dtype.
     fills = [[given[d, i : i + 1].tobytes() for i in range(2)] for d in range(node.ndim)]
     if len({fill for pair in fills for fill in pair}) == 1:

@@ -14,8 +14,7 @@ import numpy as np
 from lazytensor import build_views
 from lazytensor.build import AxisLike, as_node, normalize_axes, on_nodes
 from lazytensor.errors import DTypeError, ShapeError
-from lazytensor.plan.align import alignment, describe_shape, merge_domains
-from lazytensor.plan.domain import IndexDomain
+from lazytensor.plan.align import alignment, describe_shape, merge_domains, without_dims
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import array_node
 from lazytensor.plan.node import Node
@@ -94,18 +93,8 @@ def count(x: Node, axes: tuple[int, ...]) -> Node:
 
 def _everywhere(x: Node, axes: tuple[int, ...], value: Constant) -> Node:
     """A scalar at every kept position."""
-    domain = _kept_domain(x, axes)
+    domain = without_dims(x.domain, axes)
     return View(value, IndexTransform._make(domain, ())) if domain.rank else value
-
-
-def _kept_domain(x: Node, axes: tuple[int, ...]) -> IndexDomain:
-    kept = [d for d in range(x.ndim) if d not in axes]
-    base = x.domain
-    return IndexDomain._make(
-        tuple([base.inclusive_min[d] for d in kept]),
-        tuple([base.exclusive_max[d] for d in kept]),
-        tuple([base.labels[d] for d in kept]),
-    )
 
 
 def statistic(name: str, x: Node, axes: tuple[int, ...], *, keepdims: bool = False) -> Node:

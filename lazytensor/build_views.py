@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytensor.errors import DimensionError, DTypeError, ShapeError
+from lazytensor.errors import DataDependentShapeError, DimensionError, DTypeError, ShapeError
 from lazytensor.per_dim import dim_number, per_dim, unique_dims
 from lazytensor.plan.align import alignment, describe_shape, merge_domains
 from lazytensor.plan.domain import IndexDomain
@@ -361,6 +361,11 @@ def take(node: Node, indices: Any, axis: int | str) -> Node:
 
 def repeat(node: Node, repeats: int, axis: int | str | None) -> Node:
     """Every element of a dim ``repeats`` times in a row; of the flat tensor for ``axis=None``."""
+    if not isinstance(repeats, (int, np.integer)):
+        raise DataDependentShapeError(
+            "repeat takes a number: an array of repeats would make the shape depend on its values; "
+            "lt.take(x, np.repeat(np.arange(n), repeats), axis=axis) says it with known values"
+        )
     if axis is None:
         return repeat(reshape(node, -1), repeats, 0)
     d = dim_number(node.domain, axis)

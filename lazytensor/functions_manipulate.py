@@ -163,13 +163,8 @@ def repeat(x: Any, repeats: int, /, *, axis: int | str | None = None) -> LazyTen
     >>> lt.repeat(lt.asarray([1, 2]), 2).collect()
     array([1, 1, 2, 2])
     """
-    if not isinstance(repeats, (int, np.integer)):
-        raise DataDependentShapeError(
-            "repeat takes a number: an array of repeats would make the shape depend on its values; "
-            "lt.take(x, np.repeat(np.arange(n), repeats), axis=axis) says it with known values"
-        )
     with about(x):
-        return _wrap(build_views.repeat(as_node(x), int(repeats), axis))
+        return _wrap(build_views.repeat(as_node(x), repeats, axis))
 
 
 def reshape(x: Any, /, shape: tuple[int, ...], *, copy: bool | None = None) -> LazyTensor:
@@ -216,6 +211,8 @@ def _rolled(node: Node, shift: Any, axis: Any) -> Node:
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for by, dim in zip(shifts, axes, strict=True):
+        if not isinstance(by, (int, np.integer)):
+            raise ShapeError(f"roll: shifts are integers, not {by!r}")
         node = _rolled_once(node, int(by), dim_number(node.domain, dim))
     return node
 

@@ -61,7 +61,8 @@ def quantile(x: Any, q: Any, *, axis: AxisLike = None, approx: bool = False) -> 
     Parameters
     ----------
     q
-        Between 0 and 1, a number or an array, whose dims come first in the result.
+        Between 0 and 1, a number or an array, whose dims come first in the result. Its values are
+        needed now: a tensor is collected.
     axis
         One dim or several, by number or name; None for all.
     approx
@@ -93,8 +94,8 @@ def histogram(
     Parameters
     ----------
     bins
-        How many of one width, or their edges in ascending order; None for one each value of
-        integers of up to 16 bits.
+        How many of one width, or their edges in ascending order (a tensor is collected); None for
+        one each value of integers of up to 16 bits.
     range
         The outer edges; by default the extremes of the data, for which it is read once more.
 

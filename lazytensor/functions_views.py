@@ -43,8 +43,10 @@ def downsample(
         Allow a stored level of the pyramid that ``x`` was scanned from to stand in, though its
         maker's method may have been another: that of these factors, or the coarsest whose own
         factors divide them, downsampled further. It is a permission: without such a level, or with
-        blocks that are not the level's, the values are computed. A level that is proven to hold the
-        very values stands in with or without it; ``explain`` shows which is read.
+        blocks that are not the level's, the values are computed. Many makers leave the rest of an
+        odd extent out of a level, so there it stands in for whole blocks: ``x[:274]`` of 275 rows.
+        A level that is proven to hold the very values stands in with or without it; ``explain``
+        shows which is read.
 
     Raises ``ShapeError`` for wrong factors or an unknown method, ``DTypeError`` where the method is
     not defined for the dtype. Rules: TensorStore's ``downsample`` driver.

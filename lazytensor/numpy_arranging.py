@@ -189,7 +189,8 @@ def _inner(a: Any, b: Any) -> LazyTensor:
 
 
 def _outer(a: Any, b: Any) -> LazyTensor:
-    return contract.tensordot(_flat(a), _flat(b), axes=0)
+    # One product each: a sum of them, even of one, would lose the sign of a zero.
+    return lazy.multiply(_flat(a)[:, None], _flat(b)[None])
 
 
 def _vdot(a: Any, b: Any) -> LazyTensor:
@@ -250,6 +251,24 @@ ARRANGING_TWINS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.vstack: _vstack,
 }
 """NumPy function to the function that does the same lazily, called with NumPy's arguments."""
+
+
+def _linalg_outer(x1: Any, x2: Any, /) -> LazyTensor:
+    for x in map(build.as_node, (x1, x2)):
+        if x.ndim != 1:
+            raise ShapeError(f"outer takes vectors, not {describe_shape(x.domain)}; flatten it")
+    return _outer(x1, x2)
+
+
+ARRANGING_TWINS |= {
+    np.linalg.diagonal: lambda x, /, *, offset=0: _diagonal(x, offset, -2, -1),
+    np.linalg.matmul: lambda x1, x2, /: contract.matmul(x1, x2),
+    np.linalg.matrix_transpose: lambda x, /: manipulate.matrix_transpose(x),
+    np.linalg.outer: _linalg_outer,
+    np.linalg.tensordot: lambda x1, x2, /, *, axes=2: contract.tensordot(x1, x2, axes=axes),
+    np.linalg.trace: lambda x, /, *, offset=0, dtype=None: _trace(x, offset, -2, -1, dtype),
+    np.linalg.vecdot: lambda x1, x2, /, *, axis=-1: contract.vecdot(x1, x2, axis=axis),
+}
 
 for _name, _twin in (("matvec", _matvec), ("vecmat", _vecmat)):
     if hasattr(np, _name):  # since NumPy 2.2

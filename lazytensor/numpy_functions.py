@@ -39,32 +39,8 @@ def _round(a: Any, decimals: int = 0) -> LazyTensor:
     return LazyTensor._wrap(build.round_to(a, decimals))
 
 
-def _transpose(a: Any, axes: Any = None) -> LazyTensor:
-    order = range(build.as_node(a).ndim)
-    return manipulate.permute_dims(a, tuple(reversed(order)) if axes is None else axes)
-
-
-def _swapaxes(a: Any, axis1: int, axis2: int) -> LazyTensor:
-    order = list(range(build.as_node(a).ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
-    return manipulate.permute_dims(a, order)
-
-
-def _squeeze(a: Any, axis: Any = None) -> LazyTensor:
-    ones = tuple(d for d, n in enumerate(build.as_node(a).shape) if n == 1)
-    return manipulate.squeeze(a, ones if axis is None else axis)
-
-
-def _ravel(a: Any) -> LazyTensor:
-    return manipulate.reshape(a, (-1,))
-
-
-def _dot(a: Any, b: Any) -> LazyTensor:
-    """NumPy's ``dot``: sums over the last dim of ``a`` and the last but one of ``b``."""
-    x, y = LazyTensor._wrap(build.as_node(a)), LazyTensor._wrap(build.as_node(b))
-    if not x.ndim or not y.ndim:
-        return x * y
-    return contract.tensordot(x, y, axes=([x.ndim - 1], [max(0, y.ndim - 2)]))
+def _tensor(a: Any) -> LazyTensor:
+    return LazyTensor._wrap(build.as_node(a))
 
 
 def _like(value: int) -> Any:
@@ -97,7 +73,7 @@ _TABLE: dict[Callable[..., Any], Callable[..., Any]] = {
     np.can_cast: lambda from_, to, casting="safe": np.can_cast(_dtypes_of(from_), to, casting),
     np.clip: _clip,
     np.concatenate: lambda arrays, axis=0: functions_join.concat(arrays, axis=axis),
-    np.dot: _dot,
+    np.dot: lambda a, b: _tensor(a).dot(b),
     np.empty_like: _like(0),
     np.expand_dims: lambda a, axis: manipulate.expand_dims(a, axis=axis),
     np.flip: lambda m, axis=None: manipulate.flip(m, axis=axis),
@@ -109,22 +85,22 @@ _TABLE: dict[Callable[..., Any], Callable[..., Any]] = {
     np.ndim: lambda a: len(_shape(a)),
     np.ones_like: _like(1),
     np.pad: views.pad,
-    np.permute_dims: _transpose,
-    np.ravel: _ravel,
-    np.repeat: lambda a, repeats, axis=None: manipulate.repeat(a, repeats, axis=axis),
+    np.permute_dims: lambda a, axes=None: _tensor(a).transpose(axes),
+    np.ravel: lambda a: _tensor(a).ravel(),
+    np.repeat: lambda a, repeats, axis=None: _tensor(a).repeat(repeats, axis),
     np.reshape: lambda a, shape: manipulate.reshape(a, shape),
     np.result_type: lambda *operands: np.result_type(*_dtypes_of(operands)),
     np.roll: lambda a, shift, axis=None: manipulate.roll(a, shift, axis=axis),
     np.round: _round,
     np.shape: _shape,
     np.size: _size,
-    np.squeeze: _squeeze,
+    np.squeeze: lambda a, axis=None: _tensor(a).squeeze(axis),
     np.stack: lambda arrays, axis=0: functions_join.stack(arrays, axis=axis),
-    np.swapaxes: _swapaxes,
-    np.take: lambda a, indices, axis=None: manipulate.take(a, indices, axis=axis),
+    np.swapaxes: lambda a, axis1, axis2: _tensor(a).swapaxes(axis1, axis2),
+    np.take: lambda a, indices, axis=None: _tensor(a).take(indices, axis),
     np.tensordot: lambda a, b, axes=2: contract.tensordot(a, b, axes=axes),
     np.tile: lambda A, reps: manipulate.tile(A, reps),
-    np.transpose: _transpose,
+    np.transpose: lambda a, axes=None: _tensor(a).transpose(axes),
     np.tril: lambda m, k=0: tril(m, k=k),
     np.triu: lambda m, k=0: triu(m, k=k),
     np.unstack: lambda x, axis=0: manipulate.unstack(x, axis=axis),

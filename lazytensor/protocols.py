@@ -82,6 +82,14 @@ class Protocols(Operators):
             raise TypeError("a 0-d tensor cannot be iterated over")
         return (self[i] for i in range(len(self)))
 
+    def __format__(self, spec: str) -> str:
+        """The value of a 0-d tensor, collected, as its format says; ``repr`` without a format.
+
+        >>> f"{lt.mean(lt.asarray([1, 2])):.2f}"
+        '1.50'
+        """
+        return format(scalar(self._node, "a format"), spec) if spec else str(self)
+
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TypeError(
             "tensors are immutable: build another one, for example with lt.where(mask, value, x) "
@@ -169,6 +177,7 @@ class Protocols(Operators):
     ) -> Any:
         """NumPy functions on tensors: lazy where a twin takes the arguments, else on values."""
         twin = twin_of(func)
+        kwargs = _said(func, kwargs)
         if twin is not None and _takes(twin, args, kwargs):
             return twin(*args, **kwargs)
         name = FUNCTIONS.get(func)
@@ -189,6 +198,32 @@ class Protocols(Operators):
             return collect_implicitly(x._node, what)
 
         return replace_tensors(tuple(args), values_of), replace_tensors(dict(kwargs), values_of)
+
+
+def _said(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords without those that say what NumPy does anyway, such as ``out=None``."""
+    if not kwargs:
+        return kwargs
+    defaults = _defaults_of(function)
+    return {
+        name: value
+        for name, value in kwargs.items()
+        if name not in defaults or not _is_same(value, defaults[name])
+    }
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) is str and value == default)
+
+
+@cache
+def _defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """By keyword; empty for compiled functions, of which nobody can tell."""
+    try:
+        parameters = signature(function).parameters.values()
+    except ValueError:
+        return {}
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
 def _takes(twin: Callable[..., Any], args: Any, kwargs: Any) -> bool:

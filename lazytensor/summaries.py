@@ -13,7 +13,8 @@ import numpy as np
 
 from lazytensor import build_stats
 from lazytensor.callsite import about
-from lazytensor.collecting import run
+from lazytensor.collecting import EVERY_PASS, run
+from lazytensor.config import QueryOptFlags
 from lazytensor.plan.node import Node
 from lazytensor.plan.ops_sketch import element_dtype
 from lazytensor.tensor import LazyTensor
@@ -25,7 +26,8 @@ __all__ = ["Stats", "StatsValues"]
 class StatsValues:
     """What ``Stats.collect`` gives: an array for each statistic.
 
-    ``histogram`` is ``(counts, edges)``, or None where finding its bins would take another pass.
+    ``histogram`` is ``(counts, edges)``; None where nobody said which bins, and finding them would
+    take another pass.
     """
 
     count: np.ndarray
@@ -133,25 +135,37 @@ class Stats:
         with about(self._x):
             return LazyTensor._wrap(build_stats.quantile(self._node, q, self._axes, approx=approx))
 
-    def collect(self, **keywords: Any) -> StatsValues:
-        """All of them at once: the tensor is read in one pass. Keywords as ``LazyTensor.collect``.
+    def collect(
+        self,
+        *,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+        progress: Any = None,
+    ) -> StatsValues:
+        """All of them at once: the tensor is read in one pass. Arguments as ``LazyTensor.collect``.
 
-        The histogram is among them if its bins are known beforehand.
+        The histogram is among them if its bins are known beforehand, or were asked for: a number
+        of bins without a range takes a pass more.
 
         >>> lt.stats(np.array([1.0, 2.0, 6.0])).collect()
         StatsValues(count=array(3), sum=array(9.), mean=array(3.), std=array(2.1602469), ...
         """
         tensors = [self.count, self.sum, self.mean, self.std, self.min, self.max]
-        if self._knows_bins():
+        if self._has_bins():
             tensors += self.histogram
         with about(self._x):
-            values = run([x._node for x in tensors], **keywords)
+            values = run(
+                [x._node for x in tensors],
+                engine=engine,
+                optimizations=optimizations,
+                progress=progress,
+            )
         count, total, mean, std, low, high = values[:6]
         histogram = (values[6], values[7]) if len(values) > 6 else None
         return StatsValues(count, total, mean, std, low, high, histogram)
 
-    def _knows_bins(self) -> bool:
-        if self._range is not None or np.ndim(self._bins):
+    def _has_bins(self) -> bool:
+        if self._range is not None or self._bins is not None:
             return True
         dtype = element_dtype(self._node.dtype)
-        return self._bins is None and dtype.kind in "biu" and dtype.itemsize <= 2
+        return dtype.kind in "biu" and dtype.itemsize <= 2

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self, TypeVar
 import numpy as np
 
 from lazytensor import build_views, indexing, world
+from lazytensor.arranging_methods import ArrangingMethods
 from lazytensor.axis_methods import AxisMethods
 from lazytensor.callsite import Site, about, call_site, name_operands
 from lazytensor.display import describe, describe_html
@@ -36,7 +37,7 @@ __all__ = ["LazyTensor"]
 _T = TypeVar("_T")
 
 
-class LazyTensor(AxisMethods, Running):
+class LazyTensor(ArrangingMethods, AxisMethods, Running):
     """An array that is a plan: everything about it is known, nothing has been read.
 
     Made by ``lt.asarray``, ``lt.scan`` and their kin, never by calling the class. Immutable and

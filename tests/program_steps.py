@@ -149,9 +149,7 @@ def _expand(pick: Pick, v: Value) -> Value | None:
 def _broadcast(pick: Pick, v: Value) -> Value | None:
     shape = tuple(pick.integer(0, 3) if n == 1 else n for n in v.values.shape)
     shape = (*(pick.integer(1, 3) for _ in range(pick.integer(0, 1))), *shape)
-    return seen(
-        pick, v, f"lt.broadcast_to({{}}, {shape})", lambda xp, a: xp.broadcast_to(a, shape)
-    )
+    return seen(pick, v, f"lt.broadcast_to({{}}, {shape})", lambda xp, a: xp.broadcast_to(a, shape))
 
 
 def _roll(pick: Pick, v: Value) -> Value | None:
@@ -216,9 +214,7 @@ def _part(pick: Pick, v: Value) -> Value | None:
     if not n:
         return None
     i = pick.integer(0, n - 1)
-    return seen(
-        pick, v, f"lt.unstack({{}}, axis={d})[{i}]", lambda xp, a: xp.unstack(a, axis=d)[i]
-    )
+    return seen(pick, v, f"lt.unstack({{}}, axis={d})[{i}]", lambda xp, a: xp.unstack(a, axis=d)[i])
 
 
 def _hint(pick: Pick, v: Value) -> Value | None:
@@ -353,8 +349,10 @@ BINARY = (
 
 def _unary(pick: Pick, v: Value) -> Value | None:
     name = pick.one(UNARY)
-    if name == "isinf" and v.values.dtype.kind in "biu":
-        return None
+    if name == "reciprocal" and v.values.dtype.kind in "iu":
+        return None  # of 0 it is anything to NumPy
+    if name == "round" and v.values.dtype.kind == "b":
+        return None  # a float16 to NumPy
     return made(pick, f"lt.{name}({{}})", lambda xp, a: getattr(xp, name)(a), v)
 
 
@@ -423,6 +421,8 @@ def _clip(pick: Pick, v: Value) -> Value | None:
     if v.values.dtype.kind in "bc":
         return None
     lo, hi = pick.one(((3, 60), (None, 9), (20, None), (50, 10)))
+    if v.values.dtype == BFLOAT16:
+        return None  # which NumPy clips as float32
     return made(pick, f"lt.clip({{}}, {lo}, {hi})", lambda xp, a: xp.clip(a, lo, hi), v)
 
 

@@ -167,9 +167,7 @@ def _differences(pick: Pick, v: Value) -> Value | None:
     if not v.values.ndim:
         return None
     d, n = pick.integer(-v.values.ndim, v.values.ndim - 1), pick.integer(0, 3)
-    return made(
-        pick, f"lt.diff({{}}, axis={d}, n={n})", lambda xp, a: xp.diff(a, axis=d, n=n), v
-    )
+    return made(pick, f"lt.diff({{}}, axis={d}, n={n})", lambda xp, a: xp.diff(a, axis=d, n=n), v)
 
 
 def _gathered(pick: Pick, v: Value) -> Value | None:
@@ -317,7 +315,9 @@ def _mapped(pick: Pick, v: Value) -> Value | None:
         return None
     name = f"{__name__}:doubled"
     if pick.integer(0, 1) or not v.values.size or v.values.dtype.kind not in "iu":
-        x = lt.map_blocks(doubled, v.x, dtype=v.values.dtype, slice_pushdown=bool(pick.integer(0, 1)))
+        x = lt.map_blocks(
+            doubled, v.x, dtype=v.values.dtype, slice_pushdown=bool(pick.integer(0, 1))
+        )
         return Value(
             x, doubled(v.values), f"lt.map_blocks(doubled, {v.text})", None,
             {**v.functions, name: doubled},
@@ -338,7 +338,7 @@ def _mapped(pick: Pick, v: Value) -> Value | None:
 
 
 def _quantiles(pick: Pick, v: Value) -> Value | None:
-    if v.values.dtype.kind in "c" or v.values.dtype == BFLOAT16 or 0 in v.values.shape:
+    if v.values.dtype.kind == "c" or v.values.dtype == BFLOAT16 or 0 in v.values.shape:
         return None
     axis = _axes(pick, v)
     if v.values.dtype.kind in "bi" or axis == ():
@@ -367,8 +367,8 @@ def _counted(pick: Pick, v: Value) -> Value | None:
     values = v.values
     try:
         want = quiet(lambda: np.histogram(values, bins, span)[which])
-    except ValueError:
-        return None  # too many bins for the range
+    except (IndexError, ValueError):
+        return None  # too many bins for the range, or values far outside of it
     x = (np if pick.integer(0, 3) == 0 else lt).histogram(v.x, bins, span)[which]
     text = f"lt.histogram({v.text}, {bins}, {span})[{which}]"
     return Value(x, want, text, None, v.functions)

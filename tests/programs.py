@@ -10,8 +10,10 @@ fast enough for tens of thousands.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -79,7 +81,11 @@ class Value:
 
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-DTYPES = tuple(map(np.dtype, ("?", "u1", "u2", "i4", "i8", "f2", "f4", "f8", "c8"))) + (BFLOAT16,)
+DTYPES = (*map(np.dtype, ("?", "u1", "u2", "i4", "i8", "f2", "f4", "f8", "c8")), BFLOAT16)
+
+
+EXTENT, CHUNK = 9, 4
+"""The longest dims of leaves and of their chunks."""
 
 
 def is_float(dtype: np.dtype) -> bool:
@@ -90,7 +96,7 @@ def is_float(dtype: np.dtype) -> bool:
 def values_of(pick: Pick, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Values that differ as far as the dtype allows; in one of three arrays some are special."""
     n = math.prod(shape)
-    order = (np.arange(n) * 7 + 11 * pick.integer(0, 5) + 3) % (251 if n < 251 else n)
+    order = (np.arange(n) * 7 + 11 * pick.integer(0, 5) + 3) % (max(n, 251))
     if dtype.kind == "b":
         return (order % 3 == 1).reshape(shape)
     if dtype.kind == "u":
@@ -123,7 +129,7 @@ def leaf(pick: Pick) -> Value:
     """A source of any kind."""
     ndim = pick.one((1, 2, 2, 3, 3, 0))
     least = 0 if pick.integer(0, 15) == 0 else 1
-    shape = tuple(pick.integer(least, 9) for _ in range(ndim))
+    shape = tuple(pick.integer(least, EXTENT) for _ in range(ndim))
     dtype = pick.one(DTYPES)
     values = values_of(pick, shape, dtype)
     made = pick.one(_LEAVES)(pick, values)
@@ -136,28 +142,28 @@ def leaf(pick: Pick) -> Value:
 def _memory(pick: Pick, values: np.ndarray) -> Value:
     dims = _names(pick, values.ndim)
     if pick.integer(0, 3) == 0 and values.ndim:
-        chunks = tuple(pick.integer(1, 4) for _ in values.shape)
+        chunks = tuple(pick.integer(1, CHUNK) for _ in values.shape)
         x = lt.asarray(values, chunks=chunks, dims=dims)
     else:
         x = lt.asarray(values, dims=dims)
-    return Value(x, values, f"lt.asarray({values!r}, dims={dims}, chunks={x.chunks})")
+    return Value(x, values, f"lt.asarray({_shown(values)}, dims={dims}, chunks={x.chunks})")
 
 
 def _chunked(pick: Pick, values: np.ndarray) -> Value:
-    chunks = [pick.integer(1, 4) for _ in values.shape]
+    chunks = [pick.integer(1, CHUNK) for _ in values.shape]
     x = lt.scan_source(ChunkedArray(values, chunks, dims=_names(pick, values.ndim)))
-    return Value(x, values, f"lt.scan_source(ChunkedArray({values!r}, {chunks}))")
+    return Value(x, values, f"lt.scan_source(ChunkedArray({_shown(values)}, {chunks}))")
 
 
 def _virtual(pick: Pick, values: np.ndarray) -> Value:
-    chunks = tuple(pick.integer(1, 4) for _ in values.shape)
+    chunks = tuple(pick.integer(1, CHUNK) for _ in values.shape)
 
     def read(domain: lt.IndexDomain, out: np.ndarray) -> None:
         where = zip(domain.inclusive_min, domain.exclusive_max, strict=True)
         out[...] = values[tuple(slice(a, b) for a, b in where)]
 
     x = lt.virtual_chunked(read, shape=values.shape, dtype=values.dtype, chunks=chunks)
-    return Value(x, values, f"virtual({values!r}, {chunks})")
+    return Value(x, values, f"virtual({_shown(values)}, {chunks})")
 
 
 def _constant(pick: Pick, values: np.ndarray) -> Value:
@@ -167,13 +173,17 @@ def _constant(pick: Pick, values: np.ndarray) -> Value:
     return Value(x, filled, f"lt.full({values.shape}, {value!r}, dtype={values.dtype})")
 
 
+def _shown(values: np.ndarray) -> str:
+    return repr(values) if values.size < 6 else f"<{values.dtype} {values.shape}>"
+
+
 def _names(pick: Pick, ndim: int) -> tuple[str, ...] | None:
     return ("z", "y", "x")[3 - ndim :] if pick.integer(0, 2) == 0 else None
 
 
 def stored(pick: Pick, values: np.ndarray) -> tuple[dict[str, bytes], np.ndarray, str]:
     """A zarr v3 array of these values, some chunks of which are missing and read as the fill."""
-    chunks = tuple(pick.integer(1, 4) for _ in values.shape)
+    chunks = tuple(pick.integer(1, CHUNK) for _ in values.shape)
     missing = pick.one((0, 0, 3, 9))
     kind = pick.one(("raw", "sharded", "zstd")) if values.ndim else "raw"
     fill = pick.one((0, 1)) if values.dtype.kind != "b" else False
@@ -245,7 +255,23 @@ def _fill_json(fill: Any, dtype: np.dtype) -> Any:
 
 def _zarr(pick: Pick, values: np.ndarray) -> Value:
     store, values, kind = stored(pick, values)
-    return Value(lt.scan_zarr(store), values, f"zarr({values!r}, {kind})")
+    return Value(
+        lt.scan_zarr(lt.testing.CountingStore(store)), values, f"zarr({_shown(values)}, {kind})"
+    )
 
 
-_LEAVES = (_memory, _memory, _chunked, _chunked, _zarr, _zarr, _zarr, _virtual, _constant)
+def _filed(pick: Pick, values: np.ndarray) -> Value:
+    """The same in a folder, which a document can name."""
+    store, values, kind = stored(pick, values)
+    root = Path(tempfile.mkdtemp(dir=_FOLDER.name))
+    for key, data in store.items():
+        path = root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return Value(lt.scan_zarr(root), values, f"filed({_shown(values)}, {kind})")
+
+
+_FOLDER = tempfile.TemporaryDirectory()
+_LEAVES = (
+    _memory, _memory, _chunked, _chunked, _zarr, _zarr, _zarr, _filed, _virtual, _constant,
+)  # fmt: skip

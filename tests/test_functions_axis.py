@@ -12,6 +12,7 @@ import pytest
 import lazytensor as lt
 from lazytensor.errors import DimensionError, DTypeError, LazyTensorError, ShapeError
 from tests.engines import ENGINES
+from tests.sources import ChunkedArray
 
 VALUES = np.array([[3, 1, 2, 1], [0, 5, 4, 9], [7, 7, 8, 6]], "i4")
 X = lt.asarray(VALUES, dims=("y", "x"))
@@ -83,6 +84,10 @@ def test_an_initial_value_makes_the_axis_longer(name: str) -> None:
     assert y.dims == ("y", "x")
     expected = getattr(np, name)(VALUES, axis=1, include_initial=True)
     np.testing.assert_array_equal(y.collect(), expected)
+    axes = (lt.Axis("z", scale=0.5, offset=3.0), lt.Axis("c", labels=("a", "b")))
+    source = ChunkedArray(np.arange(6).reshape(3, 2), (2, 2), dims=("z", "c"), axes=axes)
+    longer = getattr(lt, name)(lt.scan_source(source), axis="z", include_initial=True)
+    assert longer.axes == (lt.Axis("z", scale=0.5, offset=2.5), axes[1])
     empty = getattr(lt, name)(lt.zeros(0), include_initial=True)
     np.testing.assert_array_equal(empty.collect(), [0.0 if name == "cumulative_sum" else 1.0])
 

@@ -37,6 +37,10 @@ CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "isclose": lambda x, v, o: (np.isclose(o, 1.0), np.isclose(o, o, equal_nan=True),
                                 np.isclose(x, x + 1), np.isclose(o, o[::-1], rtol=0.5)),
     "infinite": lambda x, v, o: (np.isneginf(o), np.isposinf(o)),
+    "linalg": lambda x, v, o: (np.linalg.diagonal(x, offset=1), np.linalg.trace(x, offset=-1),
+                               np.linalg.matmul(x, x[0, :4]), np.linalg.matrix_transpose(x),
+                               np.linalg.outer(v, v), np.linalg.tensordot(x, x, axes=3),
+                               np.linalg.vecdot(x, x, axis=1)),
     "matmul": lambda x, v, o: (np.matmul(x, x[0, :4]), np.matvec(x, x[0, 0]),
                                np.vecmat(x[0, :4], x[:, :4])) if hasattr(np, "vecmat") else (),
     "outer": lambda x, v, o: np.outer(v, x),
@@ -108,7 +112,7 @@ def test_what_does_not_divide_is_refused() -> None:
         np.split(x, 5)
     with pytest.raises(lt.ShapeError, match="must be positive"):
         np.array_split(x, 0)
-    with pytest.raises(lt.ShapeError, match="has one dim"):
+    with pytest.raises(lt.ShapeError, match="takes two dims"):
         np.diagonal(x)
     with pytest.raises(lt.ShapeError, match="two different axes"):
         np.diagonal(lt.asarray(CUBE), 0, 1, -2)

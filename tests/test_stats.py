@@ -220,7 +220,7 @@ def test_bins_are_checked_where_they_are_given() -> None:
         lt.histogram([1, 2], 0)
     with pytest.raises(TypeError, match="auto"):
         lt.histogram([1, 2], "auto")
-    with pytest.raises(ValueError, match="max must be larger"):
+    with pytest.raises(ValueError, match="ascends, unlike"):
         lt.histogram([1, 2], 3, (2, 1))
 
 
@@ -632,3 +632,14 @@ def test_written_plans_come_back() -> None:
             again = lt.LazyTensor.deserialize(tensor.serialize(format=form))
             assert again.dtype == tensor.dtype
             lt.testing.assert_equal(again, tensor)
+
+
+def test_bins_that_were_asked_for_are_collected() -> None:
+    array = np.array([1.0, 2.0, 9.0])
+    assert lt.stats(array).collect().histogram is None
+    found = lt.stats(array, bins=3).collect().histogram
+    assert found is not None
+    for one, other in zip(found, np.histogram(array, 3), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(TypeError, match="'to'"):
+        lt.stats(array).collect(to="torch")  # type: ignore[call-arg]

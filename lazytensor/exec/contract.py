@@ -18,7 +18,7 @@ import numpy as np
 
 from lazytensor.exec.demand_contract import Panels, Stretches
 from lazytensor.plan.grid import DimGrid
-from lazytensor.plan.node import Node, rebuild, walk
+from lazytensor.plan.node import Node, rebuild, walk, walk_all
 from lazytensor.plan.nodes import Cast, Constant, Reduce, scan_below
 from lazytensor.plan.nodes_contract import Contract
 
@@ -46,10 +46,9 @@ more than once, and a small one is kept rather than a large one."""
 def with_panels(roots: Sequence[Node]) -> list[Node]:
     """The plans with long contractions as sums over panels."""
     found: dict[Node, Node] = {}
-    for root in dict.fromkeys(roots):
-        for node in walk(root):
-            if isinstance(node, Contract) and node not in found and _is_long(node):
-                found[node] = _sum_of_panels(node)
+    for node in walk_all(roots):
+        if isinstance(node, Contract) and _is_long(node):
+            found[node] = _sum_of_panels(node)
     return [_rebuilt(root, found) for root in roots] if found else list(roots)
 
 
@@ -162,14 +161,13 @@ def _stretches(cells: DimGrid | None, extent: int, room: int) -> Stretches:
 def kept_inputs(roots: Sequence[Node], room: int) -> frozenset[Node]:
     """Inputs of contractions to compute first and keep, in ``room`` bytes together."""
     kept: set[Node] = set()
-    for root in dict.fromkeys(roots):
-        for node in walk(root):
-            if isinstance(node, Contract):
-                again = [x for x in _read_again(node) if x not in kept]
-                for x in sorted(again, key=lambda x: x.nbytes):
-                    if x.nbytes <= room:
-                        room -= x.nbytes
-                        kept.add(x)
+    for node in walk_all(roots):
+        if isinstance(node, Contract):
+            again = [x for x in _read_again(node) if x not in kept]
+            for x in sorted(again, key=lambda x: x.nbytes):
+                if x.nbytes <= room:
+                    room -= x.nbytes
+                    kept.add(x)
     return frozenset(kept)
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
-
 from lazytensor.config import QueryOptFlags
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.demand_reshape import below_reshapes
 from lazytensor.exec.engine import is_tiny, resolve_engine
+from lazytensor.exec.estimate import no_array
 from lazytensor.exec.interpret import InterpretEngine
 from lazytensor.exec.local import LocalEngine, Pass
 from lazytensor.exec.lower import lower
@@ -58,7 +57,7 @@ def describe_work(
     if program is not None:
         steps = _steps(program)
         return [StageWork(1, (_shown(plan),), 1, program.nbytes, _shown_box(program.box), steps)]
-    schedule = local.schedule([plan], _no_array, sharing=flags.comm_subplan_elim)
+    schedule = local.schedule([plan], no_array, sharing=flags.comm_subplan_elim)
     return [_stage(number, one) for number, one in enumerate(schedule.passes, 1)]
 
 
@@ -74,11 +73,6 @@ def _whole(plan: Node) -> StageWork:
         steps.append(StepWork(slots[node], words, inputs, "", node.shape, str(node.dtype)))
     nbytes = sum(node.nbytes for node in slots)
     return StageWork(1, (_shown(plan),), 1, nbytes, _shown_box(whole_box(plan)), tuple(steps))
-
-
-def _no_array(node: Node, root: int | None) -> np.ndarray:
-    """Stands for an array that is not there yet: its shape, and no memory."""
-    return np.broadcast_to(np.zeros((), node.dtype), node.shape)
 
 
 def _stage(number: int, one: Pass) -> StageWork:
@@ -134,7 +128,7 @@ def _shown_argument(value: Any, boxes: bool) -> str:
         isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(n, int) for n in pair)
         for pair in value
     )
-    return _shown_box(value) if boxes and value and is_box else ""
+    return _shown_box(value) if boxes and is_box and value else ""
 
 
 def _shown_box(box: Box) -> str:

@@ -24,8 +24,8 @@ from lazytensor.exec.pool import CancelToken
 from lazytensor.plan.counters import count
 from lazytensor.plan.guard import in_reader
 from lazytensor.plan.levels import derived_from
-from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Scan, scan_below
+from lazytensor.plan.node import Node, walk, walk_all
+from lazytensor.plan.nodes import Reshape, Scan, scan_below
 from lazytensor.plan.nodes_block import Call, Inspect
 from lazytensor.plan.nodes_join import Overlay
 from lazytensor.plan.optimize import optimize
@@ -113,13 +113,13 @@ def collect_nodes(
         for node, out in zip(plans, given, strict=True)
     ]
     settings = {} if flags.comm_subplan_elim else _run_settings(chosen, flags)
-    # The oracle computes what is written; others fill a result of any shape in its own memory.
-    targets = [
-        (node, out) if isinstance(chosen, InterpretEngine) else reshaped_target(node, out)
-        for node, out in zip(plans, arrays, strict=True)
-    ]
-    below, outs_below = zip(*targets, strict=True) if targets else ((), ())
-    chosen.run(below, outs_below, progress=progress, cancel=cancel, **settings)
+    filled = list(arrays)
+    if not isinstance(chosen, InterpretEngine):
+        # The oracle computes what is written; others fill a result of any shape in its own memory.
+        for number, node in enumerate(plans):
+            if type(node) is Reshape:
+                plans[number], filled[number] = reshaped_target(node, arrays[number])
+    chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
     return arrays
 
 
@@ -174,17 +174,14 @@ def _check(roots: Sequence[Node], asked: Sequence[Node]) -> None:
         scan.source.check()
         _check_proofs([scan], asked)
         return
-    seen: dict[Node, None] = {}
     scans: list[Scan] = []
     open_overlays = False
-    for root in roots:
-        for node in walk(root, lambda node: node not in seen):
-            seen[node] = None
-            if isinstance(node, Scan):
-                scans.append(node)
-                node.source.check()
-            elif isinstance(node, Overlay) and node.fill is None:
-                open_overlays = True
+    for node in walk_all(roots):
+        if isinstance(node, Scan):
+            scans.append(node)
+            node.source.check()
+        elif isinstance(node, Overlay) and node.fill is None:
+            open_overlays = True
     _check_proofs(scans, asked)
     if open_overlays:
         for root in roots:
@@ -196,9 +193,7 @@ def _check_proofs(scans: Sequence[Scan], asked: Sequence[Node]) -> None:
     leveled = [scan for scan in scans if getattr(scan.source, "stamp", None) is not None]
     if not leveled:
         return
-    known: dict[Node, None] = {}
-    for root in asked:
-        known.update(dict.fromkeys(walk(root, lambda node: node not in known)))
+    known = set(walk_all(asked))
     checked: set[Node] = set()
     for scan in leveled:
         # Made of one that was made of another: up to the one that was asked for.

@@ -20,7 +20,7 @@ from lazytensor.exec.steps_axis import MEMORY as AXIS_MEMORY
 from lazytensor.exec.steps_contract import beside as contract_beside
 from lazytensor.plan.source import Source
 
-__all__ = ["Footprint", "footprint", "source_memory", "task_memory"]
+__all__ = ["Footprint", "footprint", "nbytes_of_one", "source_memory", "task_memory"]
 
 _Shapes = list[tuple[int, ...]]
 
@@ -52,30 +52,54 @@ def footprint(steps: list[Step]) -> Footprint:
     """Follow a program through its steps."""
     frees, escaped = _frees(steps)
     last = len(steps) - 1
-    sizes = [_size(step) for step in steps]
-    own = [_own(step, size, step.slot == last) for step, size in zip(steps, sizes, strict=True)]
+    sizes: list[int] = []
+    # The size of the room that each step takes for its result, 0 where it takes none.
+    rooms: list[int] = []
     idle: dict[int, int] = {}
-    alive = most = held = 0
+    alive = most = held = beside = reading = 0
     out = []
     for step, gone in zip(steps, frees, strict=True):
-        slot = step.slot
-        alive += sizes[slot]
-        most = max(most, alive)
-        if own[slot]:
-            kind = size_class(own[slot])
-            if slot != last and idle.get(kind):
-                idle[kind] -= 1
+        op, slot, inputs, args, shape, dtype, _ = step
+        size = math.prod(shape) * dtype.itemsize
+        own = 0 if op in _LOOKS else _own(step, size, slot == last)
+        room = size_class(own) if own else 0
+        sizes.append(size)
+        rooms.append(room)
+        alive += size
+        if alive > most:
+            most = alive
+        if own:
+            if slot != last and idle.get(room):
+                idle[room] -= 1
             else:
-                held += own[slot]
+                held += own
+        if op in _BESIDE:
+            beside = max(beside, _beside(step, steps))
+        if op in READS:
+            reading = max(reading, _reading(step))
+        if not gone:
+            out.append(step)
+            continue
         for other in gone:
             alive -= sizes[other]
-            if own[other]:
-                kind = size_class(own[other])
-                idle[kind] = idle.get(kind, 0) + 1
-        out.append(step._replace(frees=tuple(gone)) if gone else step)
-    beside = max([_beside(step, steps) for step in steps if step.op in _BESIDE], default=0)
-    reading = max([_reading(step) for step in steps if step.op in READS], default=0)
-    return Footprint(out, frozenset(escaped), most, held + beside + reading)
+            room = rooms[other]
+            if room:
+                idle[room] = idle.get(room, 0) + 1
+        out.append(Step(op, slot, inputs, args, shape, dtype, tuple(gone)))
+    return Footprint(out, escaped, most, held + beside + reading)
+
+
+def nbytes_of_one(step: Step, size: int) -> int:
+    """Bytes that a program of one step takes, which has no inputs and a result of ``size`` bytes.
+
+    What ``footprint`` would say; windows are made of such programs by the thousand.
+    """
+    nbytes = _own(step, size, True)
+    if step.op in _BESIDE:
+        nbytes += _beside(step, (step,))
+    if step.op in READS:
+        nbytes += _reading(step)
+    return nbytes
 
 
 def task_memory(program: Program) -> int:
@@ -89,31 +113,50 @@ def source_memory(program: Program) -> int:
     return max([_reading(step) for step in program.steps if step.op in READS], default=0)
 
 
-def _frees(steps: list[Step]) -> tuple[list[list[int]], set[int]]:
-    """Slots that are free after each step, and slots that never are."""
-    owners: list[set[int]] = []
-    for step in steps:
-        held = {step.slot}
+def _frees(steps: list[Step]) -> tuple[list[list[int]], frozenset[int]]:
+    """Slots that are free after each step, and slots that never are.
+
+    From behind: what a look is taken at is needed for as long as the look.
+    """
+    count = len(steps)
+    last_use = list(range(count))
+    # Nothing needs the result later, and nothing may take its memory either.
+    last_use[-1] = count
+    shown: set[int] = set()
+    for step in reversed(steps):
+        slot = step.slot
+        until, is_shown = slot, step.op in _ESCAPES
         if step.op in _ALIASES:
-            for ref in step.inputs:
-                held |= owners[ref.slot]
-        owners.append(held)
-    last_use = list(range(len(steps)))
-    escaped: set[int] = set()
-    for step in steps:
+            until, is_shown = last_use[slot], is_shown or slot in shown
         for ref in step.inputs:
-            for slot in owners[ref.slot]:
-                last_use[slot] = step.slot
-                if step.op in _ESCAPES:
-                    escaped.add(slot)
-    # A slot may be the same array as one that escaped, not only a view of it.
-    escaped |= {step.slot for step in steps if owners[step.slot] & escaped}
-    result = owners[-1]
+            if last_use[ref.slot] < until:
+                last_use[ref.slot] = until
+            if is_shown:
+                shown.add(ref.slot)
+    # And from the front: a look may be the very same array as its input, so that giving it back
+    # would free what is still read.
+    until_all: list[int] = []
+    for step in steps:
+        until = last_use[step.slot]
+        if step.op in _ALIASES:
+            until = max([until, *[until_all[ref.slot] for ref in step.inputs]])
+            if len(step.inputs) == 1:
+                last_use[step.slot] = until
+        until_all.append(until)
+    escaped = _escaped(steps, shown) if shown else frozenset()
     frees: list[list[int]] = [[] for _ in steps]
     for slot, at in enumerate(last_use):
-        if slot not in result and slot not in escaped:
+        if at < count and slot not in escaped:
             frees[at].append(slot)
     return frees, escaped
+
+
+def _escaped(steps: list[Step], shown: set[int]) -> frozenset[int]:
+    """What was shown, and what may be the same array, not only a view of it."""
+    for step in steps:
+        if step.op in _ALIASES and any(ref.slot in shown for ref in step.inputs):
+            shown.add(step.slot)
+    return frozenset(shown)
 
 
 def _size(step: Step) -> int:

@@ -138,9 +138,7 @@ def _contract_mark(node: Contract, marks: list[Node]) -> Node:
         line = Reduce("any", mark, tuple(sorted(summed)), False, ())
         dims = {d: i for i, d in enumerate(pairs)} | {d: place + i for i, d in enumerate(free)}
         starts = zip(sorted(dims), line.domain.inclusive_min, strict=True)
-        maps = [
-            single_map(dims[d], lo - node.domain.inclusive_min[dims[d]], 1) for d, lo in starts
-        ]
+        maps = [single_map(dims[d], lo - node.domain.inclusive_min[dims[d]], 1) for d, lo in starts]
         out.append(View(line, IndexTransform._make(node.domain, tuple(maps))))
     return Elementwise("logical_or", tuple(out))
 

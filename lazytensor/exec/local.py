@@ -22,13 +22,14 @@ from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.recording import RECORDER, crew_of_run, step_of_run
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
-from lazytensor.exec.sketch import expand
+from lazytensor.exec.sketch import SKETCHES, expand
 from lazytensor.exec.stages import Stage, plan_stages
 from lazytensor.exec.steps import run_program
 from lazytensor.exec.window import Window, is_shared, shared_read, window_of
 from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
 from lazytensor.plan.counters import count
-from lazytensor.plan.node import Node
+from lazytensor.plan.node import Node, walk_all
+from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box, Reading, window
 
 __all__ = ["LocalEngine", "Pass", "Prepared", "Schedule", "part_of", "pass_memory", "prepare"]
@@ -136,6 +137,18 @@ def pass_memory(one: Pass) -> int:
     if not one.reducing:
         nbytes = task_memory(lower(one.prepared.compiled, one.prepared.grid.largest()))
     return min(one.threads, one.tasks) * nbytes
+
+
+def _in_passes(roots: Sequence[Node], room: int) -> tuple[list[Node], frozenset[Node]]:
+    """The plans as passes, where some of their nodes are better computed so; and what to keep."""
+    kinds = set(map(type, walk_all(roots)))
+    held: frozenset[Node] = frozenset()
+    if Contract in kinds:
+        roots = with_panels(roots)
+        held = kept_inputs(roots, room)
+    if kinds.isdisjoint(SKETCHES):
+        return list(roots), held
+    return expand(roots, held, min(room, _MOST_SHARED))
 
 
 class _Job(NamedTuple):
@@ -259,9 +272,7 @@ class LocalEngine:
         stored: dict[Node, np.ndarray] = {}
         passes: list[Pass] = []
         kept = 0
-        roots = with_panels(roots)
-        held = kept_inputs(roots, limit // 4)
-        roots, held = expand(roots, held, min(limit // 4, _MOST_SHARED))
+        roots, held = _in_passes(roots, limit // 4)
         stages = plan_stages(roots, held, together=sharing)
         found = share(roots, stages, min(limit // 2, _MOST_SHARED), held) if sharing else None
         if found is not None:
@@ -339,6 +350,8 @@ def _job(one: Pass, stored: Mapping[Node, np.ndarray]) -> _Job:
         one.reducing.fill_empty()
         return _Job(one.tasks, one.reducing.run, one.threads)
     out = stored[node]
+    # One task fits, as has just been found out, and nobody else waits for memory.
+    alone = one.tasks == 1
 
     def work(number: int, scratch: Scratch) -> None:
         box = grid.box(number)
@@ -347,8 +360,12 @@ def _job(one: Pass, stored: Mapping[Node, np.ndarray]) -> _Job:
             window(out, part_of(node, box))[...] = value
             return
         program = lower(compiled, box)
+        target = window(out, part_of(node, box))
+        if alone:
+            run_program(program, scratch, target)
+            return
         with budget.holding(program.nbytes, name):
-            run_program(program, scratch, window(out, part_of(node, box)))
+            run_program(program, scratch, target)
 
     return _Job(one.tasks, work, one.threads)
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
-from lazytensor.exec.footprint import footprint
+from lazytensor.exec.footprint import footprint, nbytes_of_one
 from lazytensor.exec.physical import READS, Program, Ref, Step
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Scan, scan_below
+from lazytensor.plan.nodes import Constant, Scan, scan_below
 from lazytensor.plan.source import Box
 
 __all__ = [
@@ -43,39 +44,47 @@ _NEAR = 16
 class Compiled:
     """A plan prepared for lowering many boxes.
 
+    ``order`` has the nodes, inputs before consumers, and ``rank`` the place of each in it.
     ``stored`` maps nodes that were computed before (reductions, shared sub-plans) to arrays of
     their whole domain. ``remote``: whether some of it is read from a source that says it is.
     ``programs`` holds those that were worked out while blocks were chosen: choosing asks for the
     same few boxes again and again.
     """
 
-    __slots__ = ("programs", "rank", "remote", "root", "shared", "stored")
+    __slots__ = ("order", "programs", "rank", "remote", "root", "shared", "stored")
 
     def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
         self.root = root
         self.programs: dict[Box, Program] = {}
         known = stored or {}
-        order = walk(root, None) if not known else _walk_until(root, known)
-        self.rank = {node: i for i, node in enumerate(order)}
+        self.order = list(walk(root)) if not known else _walk_until(root, known)
+        self.rank = {node: i for i, node in enumerate(self.order)}
         self.stored = {node: known[node] for node in self.rank if node in known}
-        once: set[Node] = set()
-        shared: set[Node] = set()
-        for node in self.rank:
-            if node not in known:
-                for x in node.inputs:
-                    (shared if x in once else once).add(x)
-        self.remote = any(
-            getattr(node.source, "remote", False) for node in self.rank if isinstance(node, Scan)
-        )
-        self.shared = frozenset(
-            [x for x in shared if isinstance(x, Scan) and x.source.array is None]
-        )
+        read = [
+            node for node in self.order if type(node) is Scan and node.source.array is None
+        ]
+        self.remote = any(getattr(node.source, "remote", False) for node in read)
+        self.shared = _looked_at_twice(self.order, known) if read else frozenset()
 
     def demand(self, node: Node, box: Box) -> BoxPlan:
         """What computing ``box`` of ``node`` takes, given who else needs its inputs."""
         if node.inputs and (node.inputs[0] in self.shared or node.inputs[0] in self.stored):
             return demand_shared(node, box, held=node.inputs[0] in self.stored)
         return demand(node, box)
+
+
+def _looked_at_twice(order: Iterable[Node], known: Container[Node]) -> frozenset[Node]:
+    """Sources that are read for more than one node."""
+    looks = Counter(
+        [
+            x
+            for node in order
+            if node not in known
+            for x in node.inputs
+            if type(x) is Scan and x.source.array is None
+        ]
+    )
+    return frozenset([x for x, number in looks.items() if number > 1])
 
 
 def _walk_until(root: Node, known: Mapping[Node, np.ndarray]) -> list[Node]:
@@ -132,12 +141,15 @@ def _extents(box: Box) -> tuple[int, ...]:
     return tuple([hi - lo for lo, hi in box])
 
 
+_NONE: frozenset[int] = frozenset()
+
+
 def one_step(node: Node, plan: BoxPlan, box: Box) -> Program:
     """The program of a box that takes nothing but its own step."""
     shape = tuple([hi - lo for lo, hi in box])
     step = Step(plan.op, 0, (), plan.args, shape, node.dtype, ())
-    _, escaped, alive, nbytes = footprint([step])
-    return Program(box, (step,), escaped, nbytes, alive + _left_out(step))
+    size = math.prod(shape) * node.dtype.itemsize
+    return Program(box, (step,), _NONE, nbytes_of_one(step, size), size + _left_out(step))
 
 
 def _left_out(step: Step) -> int:
@@ -163,24 +175,25 @@ def _decoded(extent: int, step: int, cells: DimGrid | None) -> int:
 
 
 def _plan_down(compiled: Compiled, box: Box) -> dict[Node, _Slots]:
-    root, rank = compiled.root, compiled.rank
-    wanted: dict[Node, list[Box]] = {root: [box]}
-    heap = [(-rank[root], 0, root)]
+    rank, order = compiled.rank, compiled.order
+    wanted: dict[Node, list[Box]] = {compiled.root: [box]}
+    heap = [-rank[compiled.root]]
     planned: dict[Node, _Slots] = {}
-    ties = 0
     while heap:
-        _, _, node = heapq.heappop(heap)
-        slots = _slots(compiled, node, wanted.pop(node))
-        planned[node] = slots
-        for slot in dict.fromkeys(slots.values()):
+        node = order[-heapq.heappop(heap)]
+        slots = planned[node] = _slots(compiled, node, wanted.pop(node))
+        for slot in _distinct(slots):
             for x, needed in slot.plan.needs:
                 if x in wanted:
                     wanted[x].append(needed)
-                else:
+                elif type(x) is not Constant:
                     wanted[x] = [needed]
-                    ties += 1
-                    heapq.heappush(heap, (-rank[x], ties, x))
+                    heapq.heappush(heap, -rank[x])
     return planned
+
+
+def _distinct(slots: _Slots) -> Iterable[_Slot]:
+    return slots.values() if len(slots) == 1 else dict.fromkeys(slots.values())
 
 
 def _slots(compiled: Compiled, node: Node, boxes: list[Box]) -> _Slots:
@@ -212,23 +225,42 @@ class _StoredRef:
 
 
 def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
+    """Steps in the order of their nodes; a leaf just before who needs it first.
+
+    So nothing is read that waits while others are computed, however many parts of one source a plan
+    looks at.
+    """
     steps: list[Step] = []
+    constants: dict[Node, Ref] = {}
+
+    def emit(node: Node, slot: _Slot) -> None:
+        plan = slot.plan
+        refs = tuple([found(x, needed) for x, needed in plan.needs])
+        slot.slot = len(steps)
+        shape = tuple([hi - lo for lo, hi in slot.box])
+        steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
+
+    def found(x: Node, needed: Box) -> Ref:
+        """The slot that holds ``needed`` and where in it."""
+        if type(x) is Constant:
+            ref = constants.get(x)
+            if ref is None:
+                ref = constants[x] = Ref(len(steps), None)
+                plan = demand(x, ())
+                steps.append(Step(plan.op, ref.slot, (), plan.args, (), x.dtype, ()))
+            return ref
+        slot = planned[x][needed]
+        if slot.slot < 0:
+            emit(x, slot)
+        return Ref(slot.slot, None if slot.box == needed else _part(needed, slot.box))
+
     for node in reversed(planned):
-        for slot in dict.fromkeys(planned[node].values()):
-            slot.slot = len(steps)
-            plan = slot.plan
-            refs = tuple([_find(planned[x], needed) for x, needed in plan.needs])
-            shape = tuple([hi - lo for lo, hi in slot.box])
-            steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
-    left_out = sum([_left_out(step) for step in steps])
+        for slot in _distinct(planned[node]):
+            if slot.plan.needs or len(planned) == 1:
+                emit(node, slot)
+    left_out = sum([_left_out(step) for step in steps if step.op == "read_strided"])
     steps, escaped, alive, nbytes = footprint(steps)
     return Program(box, tuple(steps), escaped, nbytes, alive + left_out)
-
-
-def _find(slots: _Slots, needed: Box) -> Ref:
-    """The slot that holds ``needed`` and where in it."""
-    slot = slots[needed]
-    return Ref(slot.slot, None if slot.box == needed else _part(needed, slot.box))
 
 
 def _part(inner: Box, outer: Box) -> tuple[slice, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.cost import reads
-from lazytensor.plan.node import Node, walk
+from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes import Scan, View
 from lazytensor.plan.optimize import optimize
 
@@ -27,17 +27,9 @@ def optimize_together(nodes: Sequence[Node], flags: QueryOptFlags) -> list[Node]
     return others if _read_together(others) < _read_together(plans) else plans
 
 
-def _distinct(plans: Sequence[Node]) -> list[Node]:
-    seen: dict[Node, None] = {}
-    for plan in plans:
-        for node in walk(plan, lambda node: node not in seen):
-            seen[node] = None
-    return list(seen)
-
-
 def _has_levels(plans: Sequence[Node]) -> bool:
     """Whether several levels of one pyramid are read."""
-    keys = {node.source.key: node for node in _distinct(plans) if isinstance(node, Scan)}
+    keys = {node.source.key: node for node in walk_all(plans) if isinstance(node, Scan)}
     return any(
         level.key in keys and keys[level.key] is not scan
         for scan in keys.values()
@@ -49,7 +41,7 @@ def _read_together(plans: Sequence[Node]) -> int:
     """About the bytes of stored cells that plans touch, those of one source counted once."""
     read = {plan: None for plan in plans if isinstance(plan, Scan)}
     parts: list[View] = []
-    for node in _distinct(plans):
+    for node in walk_all(plans):
         if isinstance(node, View) and isinstance(node.x, Scan):
             parts.append(node)
         else:

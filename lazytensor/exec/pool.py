@@ -104,16 +104,16 @@ def run_tasks(
     cancel: CancelToken | None = None,
 ) -> None:
     """Do ``work(number, scratch)`` for every number below ``count``."""
+    if cancel is None:
+        _run_all(count, work, threads, run, cancel)
+        return
     with _heeding(cancel):
         _run_all(count, work, threads, run, cancel)
 
 
 @contextmanager
-def _heeding(cancel: CancelToken | None) -> Iterator[None]:
+def _heeding(cancel: CancelToken) -> Iterator[None]:
     """Lets what waits for a server, here or in a helper, see that the run was cancelled."""
-    if cancel is None:
-        yield
-        return
     outer = STOPPED.get()
     before = STOPPED.set(lambda: cancel.cancelled or (outer is not None and outer()))
     try:

@@ -29,7 +29,7 @@ from lazytensor.exec.stages import Stage
 from lazytensor.plan.compose import output_box
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
-from lazytensor.plan.node import Node, walk
+from lazytensor.plan.node import Node, walk, walk_all
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, Field, Rechunk, Scan, View
 from lazytensor.plan.source import Box
 
@@ -81,7 +81,7 @@ def share(
     needs = Needs(stages, room)
     if not needs.candidates():
         return None
-    order = _ordered(roots)
+    order = list(walk_all(roots))
     share_of = _WORTHWHILE if len(set(roots)) == 1 else 0.0
     parts: dict[Node, _Parts] = {}
     for node in order:
@@ -104,15 +104,6 @@ def _may_overlap(stage: Stage) -> bool:
             for node in walk(start):
                 looks.update([x for x in node.inputs if type(x) is Scan])
     return any(number > 1 for number in looks.values())
-
-
-def _ordered(roots: Sequence[Node]) -> list[Node]:
-    """All nodes once, inputs before consumers."""
-    seen: dict[Node, None] = {}
-    for root in roots:
-        for node in walk(root, lambda node: node not in seen):
-            seen[node] = None
-    return list(seen)
 
 
 def _is_quick(node: Node, parts: Mapping[Node, object], computed: frozenset[Node]) -> bool:

@@ -35,12 +35,12 @@ from lazytensor.exec.sketch_nodes import (
     known_array,
 )
 from lazytensor.plan.memory import array_node
-from lazytensor.plan.node import Node, walk
+from lazytensor.plan.node import Node, walk, walk_all
 from lazytensor.plan.nodes import Constant, Reduce, Scan
 from lazytensor.plan.nodes_sketch import Edges, Histogram, MaskedReduce, Quantile
 from lazytensor.plan.ops_sketch import edges_between, element_dtype
 
-__all__ = ["Expanded", "expand"]
+__all__ = ["SKETCHES", "Expanded", "expand"]
 
 _LARGEST_TABLE = 64 << 20
 """Bytes of counts for all kept positions together, at most, where slabs can be sorted instead."""
@@ -67,7 +67,7 @@ class Expanded(NamedTuple):
 
 def expand(roots: Sequence[Node], kept: Collection[Node], room: int) -> Expanded:
     """The plans as passes. An input of several of them is kept if it takes at most ``room``."""
-    if not any(isinstance(node, _KINDS) for node in _all(roots)):
+    if not any(isinstance(node, SKETCHES) for node in walk_all(roots)):
         return Expanded(list(roots), frozenset(kept))
     wanted: set[Node] = set()
     new = _rewritten(roots, lambda node: _in_passes(node, wanted, room))
@@ -82,22 +82,14 @@ def expand(roots: Sequence[Node], kept: Collection[Node], room: int) -> Expanded
     return Expanded(out, frozenset(wanted))
 
 
-_KINDS = (Quantile, Histogram, MaskedReduce)
-
-
-def _all(roots: Sequence[Node]) -> Iterator[Node]:
-    """Every node of the plans once, inputs first."""
-    seen: set[Node] = set()
-    for root in roots:
-        for node in walk(root, lambda node: node not in seen):
-            seen.add(node)
-            yield node
+SKETCHES = (Quantile, Histogram, MaskedReduce)
+"""Kinds that may become passes."""
 
 
 def _rewritten(roots: Sequence[Node], change: Callable[[Node], Node]) -> dict[Node, Node]:
     """What every node becomes when ``change`` is applied from below."""
     new: dict[Node, Node] = {}
-    for node in _all(roots):
+    for node in walk_all(roots):
         inputs = tuple([new[x] for x in node.inputs])
         new[node] = change(node if inputs == node.inputs else node.with_inputs(inputs))
     return new
@@ -184,10 +176,10 @@ def _counted(roots: Sequence[Node], room: int) -> _Counted:
     """The counts that are made anyway, and those that several statistics under one mask repay."""
     out: _Counted = {}
     together: Counter[tuple[Node, tuple[int, ...]]] = Counter()
-    for node in _all(roots):
-        if isinstance(node, Tally) and _says_all(node.x):
+    for node in walk_all(roots):
+        if isinstance(node, Tally) and _sayswalk_all(node.x):
             out[node.x, node.axes_] = node
-        elif isinstance(node, MaskedReduce) and _says_all(node.x):
+        elif isinstance(node, MaskedReduce) and _sayswalk_all(node.x):
             key = node.x, node.axes_
             together[key] += 1
             if together[key] == _MASKED_TOGETHER and _is_streamed(
@@ -197,7 +189,7 @@ def _counted(roots: Sequence[Node], room: int) -> _Counted:
     return out
 
 
-def _says_all(x: Node) -> bool:
+def _sayswalk_all(x: Node) -> bool:
     """Whether counts of all values say everything about the values of ``x``."""
     dtype = element_dtype(x.dtype)
     return dtype.kind in "biu" and passes(dtype) == 1
@@ -229,7 +221,7 @@ def _keep_inputs(roots: Sequence[Node], wanted: set[Node], room: int) -> None:
 
 def _read_again(roots: Sequence[Node]) -> Iterator[Node]:
     """What is looked at by a pass that waits for another pass over the same."""
-    for node in _all(roots):
+    for node in walk_all(roots):
         if isinstance(node, Tally) and node.level:
             yield node.x
         elif isinstance(node, BinTally) and known_array(node.edges) is None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lazytensor.exec.streamed import Computed, Streamed
-from lazytensor.plan.node import Node, walk
+from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes import Cache, Reduce
 from lazytensor.plan.nodes_axis import BlockTotals, tables_of
 from lazytensor.plan.nodes_contract import Contract
@@ -35,7 +35,7 @@ class Stage(NamedTuple):
     @property
     def reductions(self) -> tuple[Reduce | Streamed, ...]:
         """The nodes, if they are reductions or something else that a pass computes, else empty."""
-        return tuple(node for node in self.nodes if isinstance(node, (Reduce, Streamed)))
+        return tuple([node for node in self.nodes if isinstance(node, (Reduce, Streamed))])
 
 
 def plan_stages(
@@ -45,13 +45,13 @@ def plan_stages(
 
     ``together``: whether what looks at the same input is one stage.
     """
+    order = list(walk_all(roots))
+    if len(roots) == 1 and not shared and not any(map(_may_be_a_stage, order)):
+        return [Stage((roots[0],), (0,))]
     consumers: dict[Node, int] = dict.fromkeys(roots, 1)
-    order: dict[Node, None] = {}
-    for root in roots:
-        for node in walk(root, lambda node: node not in order):
-            order[node] = None
-            for x in dict.fromkeys(node.inputs):
-                consumers[x] = consumers.get(x, 0) + 1
+    for node in order:
+        for x in dict.fromkeys(node.inputs):
+            consumers[x] = consumers.get(x, 0) + 1
     numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
     tables = {tables_of(node) for node in order}
     kept = [
@@ -65,6 +65,15 @@ def plan_stages(
     rounds = _rounds(order, frozenset(kept))
     groups = _one_pass(kept, rounds) if together else [(node,) for node in kept]
     return [Stage(group, tuple(numbers.get(node) for node in group)) for group in groups]
+
+
+_KEPT = (Reduce, Streamed, Computed, BlockTotals, Contract, Cache)
+"""Kinds of which ``is_kept`` may be true."""
+
+
+def _may_be_a_stage(node: Node) -> bool:
+    """False for most nodes: neither they nor their inputs are computed first."""
+    return isinstance(node, _KEPT) or tables_of(node) is not None
 
 
 def _rounds(order: Iterable[Node], kept: frozenset[Node]) -> dict[Node, int]:

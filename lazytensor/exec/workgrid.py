@@ -165,9 +165,10 @@ def _total(node: Node, cost: Cost) -> int:
     longer than computing a good part of it.
     """
     most = max(1, TARGET // node.dtype.itemsize)
-    middle = middle_of(
-        tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True)), most
-    )
+    box = tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
+    if node.size <= most:
+        return cost(box)
+    middle = middle_of(box, most)
     return cost(middle) * node.size // math.prod(hi - lo for lo, hi in middle)
 
 

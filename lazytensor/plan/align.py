@@ -14,9 +14,18 @@ from collections.abc import Sequence
 
 from lazytensor.errors import DimensionError, ShapeError
 from lazytensor.plan.domain import IndexDomain
-from lazytensor.plan.index import IndexTransform, OutputIndexMap
+from lazytensor.plan.index import IndexTransform
+from lazytensor.plan.output_map import constant_map, single_map
 
-__all__ = ["alignment", "describe_shape", "hull_domain", "merge_domains", "merge_labels"]
+__all__ = [
+    "alignment",
+    "describe_shape",
+    "hull_domain",
+    "merge_domains",
+    "merge_labels",
+    "picked_dims",
+    "without_dims",
+]
 
 
 def describe_shape(domain: IndexDomain) -> str:
@@ -26,6 +35,27 @@ def describe_shape(domain: IndexDomain) -> str:
         for name, n in zip(domain.labels, domain.shape, strict=True)
     )
     return f"({', '.join(parts)})"
+
+
+def picked_dims(domain: IndexDomain, dims: Sequence[int]) -> IndexDomain:
+    """Some dims of a domain, in this order."""
+    implicit = (domain.implicit_lower_bounds, domain.implicit_upper_bounds)
+    return IndexDomain._make(
+        tuple([domain.inclusive_min[d] for d in dims]),
+        tuple([domain.exclusive_max[d] for d in dims]),
+        tuple([domain.labels[d] for d in dims]),
+        *(None if domain.explicit else tuple([side[d] for d in dims]) for side in implicit),
+    )
+
+
+def without_dims(domain: IndexDomain, dims: Sequence[int]) -> IndexDomain:
+    """What a summary over some dims leaves of a domain; its bounds are explicit."""
+    kept = [d for d in range(domain.rank) if d not in dims]
+    return IndexDomain._make(
+        tuple([domain.inclusive_min[d] for d in kept]),
+        tuple([domain.exclusive_max[d] for d in kept]),
+        tuple([domain.labels[d] for d in kept]),
+    )
 
 
 def merge_domains(domains: Sequence[IndexDomain]) -> IndexDomain:
@@ -188,9 +218,7 @@ def alignment(result: IndexDomain, operand: IndexDomain) -> IndexTransform | Non
     for d in range(operand.rank):
         lo = operand.inclusive_min[d]
         if operand.shape[d] == 1 and result.shape[skip + d] != 1:
-            maps.append(OutputIndexMap(offset=lo))
+            maps.append(constant_map(lo))
         else:
-            maps.append(
-                OutputIndexMap(input_dimension=skip + d, offset=lo - result.inclusive_min[skip + d])
-            )
+            maps.append(single_map(skip + d, lo - result.inclusive_min[skip + d], 1))
     return IndexTransform._make(result, tuple(maps))

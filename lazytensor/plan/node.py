@@ -15,10 +15,11 @@ plans may be tens of thousands of operations deep.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from lazytensor.plan.spec import Axis, TensorSpec
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lazytensor.plan.domain import IndexDomain
     from lazytensor.plan.grid import DimGrid
 
-__all__ = ["KINDS", "Node", "rebuild", "walk"]
+__all__ = ["KINDS", "Node", "rebuild", "walk", "walk_all"]
 
 
 class _Entry(weakref.ref["Node"]):
@@ -193,10 +194,7 @@ class Node(metaclass=_Interned):
     @property
     def size(self) -> int:
         """Number of elements."""
-        total = 1
-        for extent in self.shape:
-            total *= extent
-        return total
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -294,19 +292,38 @@ def walk(
     With ``wanted``, nodes for which it is false are neither yielded nor looked below. ``below``
     says which nodes are looked at from a node.
     """
-    if wanted is not None and not wanted(root):
-        return
-    seen: set[Node] = {root}
-    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(below(root)))]
+    seen: set[Node] = set()
+    # None: all below the last node of ``open_`` has been seen.
+    open_: list[Node] = []
+    stack: list[Node | None] = [root]
     while stack:
-        node, rest = stack[-1]
-        for child in rest:
-            if child not in seen and (wanted is None or wanted(child)):
-                seen.add(child)
-                stack.append((child, iter(below(child))))
-                break
+        node = stack.pop()
+        if node is None:
+            yield open_.pop()
+            continue
+        if node in seen or (wanted is not None and not wanted(node)):
+            continue
+        seen.add(node)
+        children = node.inputs if below is _inputs else below(node)
+        if children:
+            open_.append(node)
+            stack += (None, *children[::-1])
         else:
-            stack.pop()
+            yield node
+
+
+def walk_all(roots: Sequence[Node]) -> Iterator[Node]:
+    """Every node of some plans once, inputs before consumers."""
+    if len(roots) == 1:
+        return walk(roots[0])
+    return _walk_all(roots)
+
+
+def _walk_all(roots: Sequence[Node]) -> Iterator[Node]:
+    seen: set[Node] = set()
+    for root in roots:
+        for node in walk(root, lambda node: node not in seen):
+            seen.add(node)
             yield node
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lazytensor.errors import DTypeError, ShapeError
-from lazytensor.plan.align import describe_shape, merge_domains
+from lazytensor.plan.align import describe_shape, merge_domains, picked_dims
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
@@ -77,8 +77,8 @@ class Contract(Node):
     def _domain(self) -> IndexDomain:
         parts = [(self.x1.domain, self.free1), (self.x2.domain, self.free2)]
         if self.batch1:
-            one = _picked(self.x1.domain, self.batch1)
-            other = _picked(self.x2.domain, self.batch2)
+            one = picked_dims(self.x1.domain, self.batch1)
+            other = picked_dims(self.x2.domain, self.batch2)
             batch = merge_domains([one, other])
             parts.insert(0, (batch, tuple(range(batch.rank))))
         lo = [domain.inclusive_min[d] for domain, dims in parts for d in dims]
@@ -117,17 +117,6 @@ def _check_dims(x: Node, dims: tuple[int, ...]) -> None:
 def _dim(x: Node, d: int) -> str:
     name = x.domain.labels[d]
     return f"dim {name!r}" if name else f"axis {d}"
-
-
-def _picked(domain: IndexDomain, dims: tuple[int, ...]) -> IndexDomain:
-    """Some dims of a domain, in this order."""
-    implicit = (domain.implicit_lower_bounds, domain.implicit_upper_bounds)
-    return IndexDomain._make(
-        tuple([domain.inclusive_min[d] for d in dims]),
-        tuple([domain.exclusive_max[d] for d in dims]),
-        tuple([domain.labels[d] for d in dims]),
-        *(None if domain.explicit else tuple([side[d] for d in dims]) for side in implicit),
-    )
 
 
 def _common_grid(x1: Node, d: int, x2: Node, e: int) -> DimGrid | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
-from lazytensor.plan.align import describe_shape
+from lazytensor.plan.align import describe_shape, without_dims
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
@@ -110,7 +110,7 @@ class Quantile(Node):
         dtype = _quantile_dtype(values, self.q_dtype, weak=self.weak)
         if dtype.kind in "biu" and empty:
             raise ShapeError(f"no quantile of {describe_shape(self.x.domain)}: no value to choose")
-        kept = _kept_domain(self.x, self.axes_)
+        kept = without_dims(self.x.domain, self.axes_)
         n = len(self.q_shape)
         domain = IndexDomain._make(
             (*((0,) * n), *kept.inclusive_min),
@@ -161,13 +161,6 @@ def _kept(values: tuple[Any, ...], axes: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(value for d, value in enumerate(values) if d not in axes)
 
 
-def _kept_domain(x: Node, axes: tuple[int, ...]) -> IndexDomain:
-    base = x.domain
-    return IndexDomain._make(
-        _kept(base.inclusive_min, axes), _kept(base.exclusive_max, axes), _kept(base.labels, axes)
-    )
-
-
 class Histogram(Node):
     """How many elements fall into each bin, over some axes; the bins are the last dim (int64).
 
@@ -189,7 +182,7 @@ class Histogram(Node):
             raise ShapeError(
                 f"edges of bins are one dim of at least 2, not {describe_shape(self.edges.domain)}"
             )
-        kept = _kept_domain(self.x, self.axes_)
+        kept = without_dims(self.x.domain, self.axes_)
         domain = IndexDomain._make(
             (*kept.inclusive_min, 0),
             (*kept.exclusive_max, self.edges.shape[0] - 1),

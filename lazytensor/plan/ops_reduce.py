@@ -183,7 +183,8 @@ class Reduction:
         """
         with np.errstate(all="ignore"):
             result = self.result_dtype(dtype, params)
-            return self.algebra.finish(state, result, count, params)
+            # Of no dims NumPy makes scalars, which are no arrays to what comes next.
+            return np.asarray(self.algebra.finish(state, result, count, params))
 
     def whole(
         self,

@@ -160,14 +160,6 @@ def _count_partial(block: np.ndarray, axes: Axes, _dtype: np.dtype, _place: Plac
     return (_selected(block, axes),)
 
 
-def _count_merge(a: State, b: State) -> State:
-    return (a[0] + b[0],)
-
-
-def _count_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> np.ndarray:
-    return state[0].astype(dtype, copy=False)
-
-
 def _others_as(block: np.ndarray, fill: Any) -> np.ndarray:
     """The values, with ``fill`` for those that do not count."""
     values = block[VALUE]
@@ -280,7 +272,7 @@ MASKED: dict[str, Reduction] = {
     for row in (
         _row(
             "count",
-            Algebra(_count_partial, _count_merge, _count_finish),
+            Algebra(_count_partial, states.COUNT.merge, states.COUNT.finish),
             _counting,
             "Number of selected elements.",
         ),

@@ -349,7 +349,9 @@ def _arg_extreme(numpy_arg: Callable[..., Any], better: np.ufunc) -> Algebra:
         local = np.asarray(numpy_arg(rows, axis=-1))
         best = np.take_along_axis(rows, local[..., None], axis=-1)
         index = np.zeros(local.shape, np.int64)
-        for d, position in zip(axes, np.unravel_index(local, reduced), strict=True):
+        # Over no axes the place is 0, which NumPy knows of scalars only.
+        places = np.unravel_index(local, reduced) if reduced else ()
+        for d, position in zip(axes, places, strict=True):
             index = index * place.shape[d] + (position + place.offsets[d])
         return best.reshape(kept), index.reshape(kept)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import Any
 
@@ -279,28 +278,11 @@ def test_an_engine_need_not_know_the_flag() -> None:
 # ---- many
 
 
-def test_a_thousand_views_are_planned_in_linear_time() -> None:
-    def seconds(count: int) -> float:
-        y = lt.scan_source(source((16384, 16), (16, 16)))
-        for _ in range(100):
-            y = y + 1
-        views = [y[4 * i : 4 * i + 6]._node for i in range(count)]
-        stages = plan_stages(views)
-        begin = time.process_time()
-        assert share(views, stages, MANY) is not None
-        return time.process_time() - begin
-
-    few, many = min(seconds(200) for _ in range(3)), min(seconds(2000) for _ in range(3))
-    assert many < 40 * few
-
-
 def test_a_thousand_small_views_are_read_once() -> None:
     stored = source((4096, 16), (16, 16))
     x = lt.scan_source(stored)
     views = [x[4 * i : 4 * i + 6] for i in range(1000)]
-    begin = time.perf_counter()
     found = lt.collect_all(views)
-    assert time.perf_counter() - begin < 10
     for i, mine in enumerate(found):
         np.testing.assert_array_equal(mine, stored.values[4 * i : 4 * i + 6])
     assert most(stored) == 1

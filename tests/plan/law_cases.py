@@ -1,9 +1,10 @@
 """What a case of a law is: a plan as somebody writes it, and the plan that the law makes of it.
 
-The cases are in ``law_cases_<family>.py``, in the order of ``plan.rules.PASSES``; read one after the
-other, they are a tour of the optimizer. A case is a function named like its law (with ``__`` and a
-word behind it if there are several). It returns the plan before and the one after, both written by
-hand; its docstring is how ``explain`` prints the two. ``test_every_law`` says what is checked.
+The cases are in ``law_cases_<family>.py`` in the order of ``plan.rules.PASSES``; read one after
+the other (views, constants, like, sums), they are a tour of the optimizer. A case is a function
+named like its law, with ``__`` and a word behind it if there are several. It returns the plan
+before and the one after, both written by hand; its docstring is how ``explain`` prints the two.
+``test_every_law`` says what is checked.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ from lazytensor.plan.nodes import View
 from lazytensor.plan.rules import PASSES
 from tests.sources import ChunkedArray
 
-__all__ = ["CASES", "F4", "F8", "I8", "Case", "Pair", "case", "image", "node", "same", "view"]
-
-F4, F8, I8 = map(np.dtype, ("f4", "f8", "i8"))
+__all__ = ["CASES", "Case", "Pair", "case", "image", "node", "records", "same", "view"]
 
 Plan = lt.LazyTensor | Node
 Pair = tuple[Plan, Plan]
@@ -44,10 +43,10 @@ class Case(NamedTuple):
     printed
         What ``explain`` says of them.
     reads
-        Bytes of the chunks that a collect reads of stored tensors: with every law of the flag
-        switched off, and with all laws. Where they are equal the law saves work, or clears the way
-        for another: engines ask only for what they need as far as they can see through a plan. None
-        if the plan has no stored tensor.
+        Bytes of the chunks that a collect touches of stored tensors: with the law's flag switched
+        off, and with all flags. Where they are equal the law saves work, or clears the way for
+        another: engines by themselves ask only for what they need, as far as they can see through
+        an operation. None if the plan has no stored tensor.
     flags
         All that is switched on for the firing: the law's own flag, and what the case needs besides.
     """
@@ -93,6 +92,13 @@ def image(
     values = np.arange(start, start + int(np.prod(shape))).reshape(shape).astype(dtype)
     dims = ("z", "y", "x")[3 - len(shape) :]
     return lt.scan_source(ChunkedArray(values, chunks, origin=origin, dims=dims, name=name))
+
+
+def records() -> lt.LazyTensor:
+    """Six records in memory, of an integer and a float."""
+    values = np.zeros(6, [("a", "i4"), ("b", "f8")])
+    values["a"], values["b"] = np.arange(6), np.arange(6) / 4
+    return lt.asarray(values)
 
 
 def node(plan: Plan) -> Node:

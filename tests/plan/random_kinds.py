@@ -1,12 +1,14 @@
 """Random plans of every node kind, over what laws could get wrong.
 
 ``random_plans`` has the kinds that most plans are made of; these are the others. What comes of it
-is set upon stored sources in chunks, so that laws which look at costs see some; floats get NaN,
-infinities and zeros of both signs; overlays get holes.
+is set upon stored sources in chunks, some of them pyramids; floats get NaN, infinities and zeros of
+both signs; overlays get holes. All other values are small whole numbers: their sums are exact in
+any order, so that results can be compared bit by bit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,20 +17,24 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from lazytensor.build_stats import histogram, quantile, statistic
+from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import MemorySource, array_node
 from lazytensor.plan.node import Node, walk
-from lazytensor.plan.nodes import Cast, Constant, Elementwise, Field, Rechunk, Reduce, Scan, View
+from lazytensor.plan.nodes import Cast, Constant, Elementwise, Field, Rechunk, Scan, View
 from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Lookup, Search, lookup_size
-from lazytensor.plan.nodes_block import Call
+from lazytensor.plan.nodes_block import Call, Downsample
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.nodes_sketch import Masked
-from tests.plan.random_plans import filled, plans, translated
+from lazytensor.plan.rules.moves import settled
+from tests.plan.random_plans import filled, plans, transforms, translated
+from tests.plan.test_rules_pyramid import pyramid
 from tests.sources import ChunkedArray
 
 __all__ = ["plans_of_all_kinds"]
 
 Draw = DrawFn
+_METHODS = ("mean", "min", "max", "mode")
 _SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0)
 
 
@@ -37,13 +43,37 @@ def _axes(draw: Draw, x: Node) -> tuple[int, ...]:
 
 
 def _field(draw: Draw, x: Node) -> Node:
-    """One of two fields of a stored record."""
+    """One of two fields of a stored record, or of one record everywhere."""
     pair = np.dtype([("a", x.dtype), ("b", "f4")])
     values = np.zeros(x.shape, pair)
     values["a"] = np.arange(x.size).reshape(x.shape) % 100
     values["b"] = np.arange(x.size).reshape(x.shape) * 2
-    record = Scan(MemorySource(values))
+    record: Node = Scan(MemorySource(values))
+    if draw(st.integers(0, 3)) == 0:
+        record = View(Constant(pair, bytes(pair.itemsize)), IndexTransform._make(x.domain, ()))
+    if draw(st.integers(0, 3)) == 0:
+        record = Rechunk(record, (2,) * x.ndim)
     return Field(record, draw(st.sampled_from("ab")))
+
+
+def _coarser(draw: Draw, x: Node) -> Node:
+    """Of the finest level of a pyramid, what a coarser one may hold."""
+    shape = [draw(st.integers(2, 12)) for _ in range(draw(st.integers(1, 2)))]
+    values = np.arange(math.prod(shape)).reshape(shape).astype(draw(st.sampled_from(("u1", "f4"))))
+    method = draw(st.sampled_from(("stride", *_METHODS)))
+    fine: Node = Scan(pyramid(values, [(2,) * len(shape)], method, chunks=2)[0])
+    if draw(st.integers(0, 3)) == 0:
+        fine = View(fine, draw(transforms(fine)))
+    elif draw(st.booleans()):
+        box = tuple(slice(2 * draw(st.integers(0, n // 4)), None) for n in shape)
+        fine = View(fine, IndexTransform.identity(fine.domain)[box])
+    if method == "stride" or not fine.ndim:
+        steps = tuple(slice(None, None, draw(st.sampled_from((1, 2, 4, -2)))) for _ in fine.shape)
+        return View(fine, IndexTransform.identity(fine.domain)[steps])
+    factors = tuple(draw(st.sampled_from((2, 2, 4))) for _ in fine.shape)
+    if draw(st.integers(0, 3)) == 0:
+        method = draw(st.sampled_from(_METHODS))
+    return Downsample(fine, factors, method)
 
 
 def _lookup(draw: Draw, x: Node) -> Node:
@@ -60,9 +90,9 @@ def _search(draw: Draw, x: Node) -> Node:
 def _masked(draw: Draw, x: Node) -> Node:
     if not x.ndim:
         return x
-    mask = Elementwise("greater", (x, Constant.of(draw(st.integers(0, 9)), x.dtype)))
-    # Of extent 1, the comparison may lie elsewhere.
-    mask = translated(mask, x.domain.inclusive_min)
+    above = Elementwise("greater", (x, Constant.of(draw(st.integers(0, 9)), x.dtype)))
+    # An array without an opinion on where it lies is compared at 0.
+    mask = translated(above, x.domain.inclusive_min)
     name = draw(st.sampled_from(("count", "sum", "mean")))
     return statistic(name, Masked(x, mask), _axes(draw, x), keepdims=draw(st.booleans()))
 
@@ -97,7 +127,9 @@ def _call(draw: Draw, x: Node) -> Node:
         return x
     sizes = tuple(draw(st.integers(1, 4)) for _ in x.shape)
     halo = (0,) * x.ndim
-    return Call(_doubled, (Rechunk(x, sizes),), x.dtype, halo, None, draw(st.booleans()), True, False)
+    return Call(
+        _doubled, (Rechunk(x, sizes),), x.dtype, halo, None, draw(st.booleans()), True, False
+    )
 
 
 def _blocked(draw: Draw, x: Node) -> Node:
@@ -119,7 +151,9 @@ def _constants(draw: Draw, x: Node) -> Node:
             ("add", "subtract", "multiply", "maximum", "minimum", "floor_divide", "where", "equal")
         )
     )
-    limits = (int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max)) if x.dtype.kind in "iu" else ()
+    limits = (
+        (int(np.iinfo(x.dtype).min), int(np.iinfo(x.dtype).max)) if x.dtype.kind in "iu" else ()
+    )
     value = draw(st.sampled_from((0, 1, 1, 2, *limits)))
     other: Node = Constant.of(value, x.dtype)
     if draw(st.booleans()):
@@ -159,8 +193,8 @@ def _moments(draw: Draw, x: Node) -> Node:
 
 
 _OPERATIONS: tuple[Callable[[Draw, Node], Node], ...] = (
-    _field, _lookup, _search, _masked, _sketch, _contract, _call, _blocked, _constants, _constants,
-    _layers_of_constants, _moments,
+    _field, _coarser, _coarser, _lookup, _search, _masked, _sketch, _contract, _call, _blocked,
+    _constants, _constants, _layers_of_constants, _moments,
 )  # fmt: skip
 
 
@@ -172,32 +206,37 @@ def plans_of_all_kinds(draw: Draw, most: int = 8) -> Node:
     stored = draw(st.booleans())
     opened = draw(st.integers(0, 3)) == 0
     new: dict[Node, Node] = {}
+    after: Node
     for node in walk(plan):
         inputs = tuple([new[x] for x in node.inputs])
         if type(node) is Scan:
-            new[node] = _source(draw, node, stored=stored, special=special)
+            after = _source(draw, node, stored=stored, special=special)
         elif type(node) is Overlay and opened:
-            new[node] = Overlay(inputs, node.window, None)
+            after = Overlay(inputs, node.window, None)
         else:
-            new[node] = node.with_inputs(inputs) if inputs != node.inputs else node
+            after = node.with_inputs(inputs) if inputs != node.inputs else node
+        # What is stored has an opinion on where it lies; arrays may have had none.
+        new[node] = settled(after, node.domain)
     return new[plan]
 
 
 def _is_open(node: Node) -> bool:
-    """True for what NaN and infinities would make depend on the processor, or an error."""
+    """True where NaN and infinities mean nothing: as integers, and in a table that is sorted."""
     if type(node) is Cast:
         return node.x.dtype.kind == "f" and node.to.kind in "iu"
-    return type(node) is Lookup
+    return type(node) is Search
 
 
-def _source(draw: Draw, scan: Any, *, stored: bool, special: bool) -> Node:
+def _source(draw: Draw, scan: Scan, *, stored: bool, special: bool) -> Node:
     values: Any = scan.source.array
+    if not isinstance(scan.source, MemorySource):
+        return scan
     if special and values.dtype.kind == "f" and values.size:
         values = values.copy()
         seed = np.random.default_rng(draw(st.integers(0, 99)))
         values[seed.random(values.shape) < 0.4] = seed.choice(_SPECIAL)
-    dims, firm = scan.domain.labels, scan.source.firm
-    if not (stored and firm):
-        return Scan(MemorySource(values, dims=dims, firm=firm))
+    dims = scan.domain.labels
+    if not stored:
+        return Scan(MemorySource(values, dims=dims, firm=scan.source.firm))
     chunks = [draw(st.integers(1, 4)) for _ in values.shape]
     return Scan(ChunkedArray(values, chunks, dims=dims))

@@ -266,9 +266,7 @@ _OPERATIONS = (
 
 
 @st.composite
-def plans(
-    draw: Draw, most: int = 8, more: tuple[Callable[[DrawFn, Node], Node], ...] = ()
-) -> Node:
+def plans(draw: Draw, most: int = 8, more: tuple[Callable[[DrawFn, Node], Node], ...] = ()) -> Node:
     """A plan of up to ``most`` operations, with shared parts, of at most 4096 elements anywhere.
 
     ``more``: operations beside those of this module.

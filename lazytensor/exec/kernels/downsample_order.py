@@ -84,13 +84,18 @@ def _suits_network(keys: np.ndarray, box: Box) -> bool:
     return box.places <= _MAX_NETWORK and keys.size >= _MIN_WINDOWS * box.places
 
 
+def _own_planes(keys: np.ndarray, box: Box) -> list[np.ndarray]:
+    """Copies, as they are sorted in place: a plane may be a part of the block, whose values stay."""
+    return [np.array(plane, order="C") for plane in planes(keys, box.widths)]
+
+
 def _lower_middle(keys: np.ndarray, box: Box) -> np.ndarray:
     middle = (box.places - 1) // 2
     if box.places == 1:
         return np.ascontiguousarray(keys)
     if not _suits_network(keys, box):
         return np.partition(rows(keys, box.widths), middle, axis=1)[:, middle]
-    places = [np.ascontiguousarray(plane) for plane in planes(keys, box.widths)]
+    places = _own_planes(keys, box)
     _run_network(places, _network(box.places, middle))
     return places[middle]
 
@@ -100,7 +105,7 @@ def _mode(keys: np.ndarray, box: Box, encoded: Keys) -> np.ndarray:
         return np.ascontiguousarray(keys)
     if not _suits_network(keys, box):
         return _mode_of_rows(np.sort(rows(keys, box.widths), axis=1), encoded.negative_zero)
-    places = [np.ascontiguousarray(plane) for plane in planes(keys, box.widths)]
+    places = _own_planes(keys, box)
     _run_network(places, _network(box.places, None))
     return _mode_of_places(places, encoded.negative_zero)
 

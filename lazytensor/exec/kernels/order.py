@@ -181,7 +181,8 @@ def neighbours(count: int, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     last = rank >= count - 1
     below = np.where(last, count - 1, below)
     above = np.where(last, count - 1, below + 1)
-    gamma = np.where(last, rank.dtype.type(0), rank - below)
+    # Of a single element NumPy takes the upper neighbour, which keeps the sign of a zero.
+    gamma = np.where(last, rank.dtype.type(count == 1), rank - below)
     return below, above, gamma.astype(rank.dtype)
 
 

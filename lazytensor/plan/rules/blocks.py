@@ -49,7 +49,7 @@ class _Dim(NamedTuple):
 @law(View, Downsample, flag="slice_pushdown", gated=True)
 def view_through_downsample(view: View, node: Downsample) -> Node | None:
     """downsample(x, f)[a:b] = downsample(x[a*f:b*f], f), coordinates kept"""
-    if not view.size:
+    if not view.size or _waits(view, node):
         return None
     transform, above = core(view.transform, units=True)
     if enlarges(transform, node.size):
@@ -66,6 +66,29 @@ def view_through_downsample(view: View, node: Downsample) -> Node | None:
     else:
         moved = settled(moved, transform.domain)
     return moved if above is None else View(moved, above)
+
+
+def _waits(view: View, node: Downsample) -> bool:
+    """A quick look: True if a view does nothing but permute dims that are added up in C order.
+
+    It has let a window go ahead, and waits for what is above.
+    """
+    if node.method != "mean" or node.dtype.kind in "biu":
+        return False
+    coarse, maps = [], view.transform.maps
+    if len({m.input_dimension for m in maps}) != len(maps) or len(maps) != view.ndim:
+        return False
+    own, domain = view.domain, node.domain
+    for d, (kind, offset, stride, dim, _, _) in enumerate(maps):
+        if kind != SINGLE or offset or stride != 1:
+            return False
+        if own.inclusive_min[dim] != domain.inclusive_min[d]:
+            return False
+        if own.exclusive_max[dim] != domain.exclusive_max[d]:
+            return False
+        if node.factors[d] > 1:
+            coarse.append(dim)
+    return coarse != sorted(coarse)
 
 
 def _layout(transform: IndexTransform, node: Downsample) -> list[_Dim]:

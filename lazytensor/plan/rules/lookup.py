@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import weakref
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 
@@ -24,7 +25,14 @@ from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, View
 from lazytensor.plan.nodes_axis import Lookup, Search, lookup_size
 from lazytensor.plan.ops import ELEMENTWISE
-from lazytensor.plan.ops_cost import SEARCH, cast_cost, lookup_cost, operation_cost
+from lazytensor.plan.ops_cost import (
+    COSTS,
+    SEARCH,
+    cast_cost,
+    cost_class,
+    lookup_cost,
+    operation_cost,
+)
 from lazytensor.plan.promote import is_extended
 from lazytensor.plan.rules.law import law
 
@@ -59,6 +67,9 @@ def look_up_chain(node: Elementwise) -> Node | None:
 @law(Cast, flag="lookup_tables")
 def look_up_cast(node: Cast) -> Node | None:
     """cast(f(x)) = cast(f(every value of x's dtype))[x], of 8 and 16-bit x, where cheaper"""
+    x = node.x
+    if type(x) not in _CHAIN and cast_cost(x.dtype) <= _MARGIN * lookup_cost(node.dtype.itemsize):
+        return None
     return _look_up(node)
 
 
@@ -76,10 +87,11 @@ def look_up_lookup(node: Lookup) -> Node | None:
 
 def _look_up(node: Node) -> Node | None:
     count = math.prod(node.shape)
-    if count < _FEWEST or not _may_have_leaf(node):
+    if count < _FEWEST or not _may_pay(node):
         return None
     most, found = 0.0, None
-    for leaf, cost in _memo.get(node) or _leaves(node):
+    known = _memo.get(node)
+    for leaf, cost in _leaves(node) if known is None else known:
         saved = _saved(node, leaf, cost, count)
         if saved > most:
             most, found = saved, leaf
@@ -92,18 +104,52 @@ def _look_up(node: Node) -> Node | None:
     return Lookup(_over_all_values(chain, found), found)
 
 
-def _may_have_leaf(node: Node) -> bool:
-    """A quick look down one way, which would pass the index; most chains have none."""
-    below = node
+def _may_pay(node: Node) -> bool:
+    """A quick look down one way, which would pass the index; for most chains it says no.
+
+    Costs are bounded from above by what operations take of the usual dtypes, as long as there is
+    one way only.
+    """
+    least = _MARGIN * lookup_cost(node.dtype.itemsize)
+    below, bound = node, 0.0
     for _ in range(_QUICK):
-        kind = type(below)
-        if kind not in _CHAIN:
+        kind, inputs = type(below), below.inputs
+        if kind is Elementwise:
+            most = _MOST.get(cast("Elementwise", below).op)
+            varying = [x for x in inputs if not _is_scalar(x)]
+            if most is None or not varying:
+                return False
+            if len(varying) > 1:
+                if any(x.domain != below.domain for x in varying):
+                    return False
+                most = math.inf
+            following = varying[0]
+        elif kind in _CHAIN:
+            most, following = _MOST["cast"] if kind is Cast else math.inf, inputs[-1]
+        else:
             return False
-        inputs = below.inputs
-        below = inputs[-1] if kind is not Elementwise or type(inputs[0]) is Constant else inputs[0]
-        if below.dtype.itemsize <= 2:
+        plain = below.dtype.char in _PLAIN and following.dtype.char in _PLAIN
+        bound += most if plain else math.inf
+        if bound > least and following.dtype.itemsize <= 2:
             return True
+        below = following
     return True
+
+
+_PLAIN = frozenset("?bBhHiIlLqQfd")
+_PLAIN_CLASSES = {cost_class(np.dtype(char)) for char in _PLAIN}
+
+
+def _most(op: str) -> float:
+    """Nanoseconds an element of the dearest usual dtype, converted on the way."""
+    costs, casts = (
+        [cost for name, cost in COSTS[key].items() if name in _PLAIN_CLASSES]
+        for key in (op, "cast")
+    )
+    return max(costs, default=math.inf) + max(casts)
+
+
+_MOST = {op: _most(op) for op in COSTS}
 
 
 def _saved(node: Node, leaf: Node, cost: float, count: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from lazytensor.plan.compose import compose
+from lazytensor.plan.compose import compose, substitute
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node
@@ -66,7 +66,7 @@ def view_through_elementwise(view: View, f: Elementwise) -> Node | None:
             operands.append(x)
             continue
         aligned = f.alignment(i)
-        own = transform if aligned is None else compose(aligned, transform)
+        own = transform if aligned is None else _composed(aligned, transform)
         operands.append(broadcasting_view(x, own))
     moved = Elementwise(f.op, tuple(operands))
     if moved is f:
@@ -74,6 +74,14 @@ def view_through_elementwise(view: View, f: Elementwise) -> Node | None:
     if moved.size > f.size:
         return narrowed(view, lambda box: view_through_elementwise(box, f))
     return settled(moved, view.domain)
+
+
+def _composed(outer: IndexTransform, inner: IndexTransform) -> IndexTransform:
+    """``compose``, which need not look at bounds where they are settled."""
+    domain = inner.domain
+    if not domain.explicit:
+        return compose(outer, inner)
+    return IndexTransform._make(domain, substitute(outer.maps, outer.domain, inner.maps, domain))
 
 
 @law(View, Cast, flag="slice_pushdown", gated=True)
