@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data import make_data
-from report import FAILED, table
+from report import FAILED, publish, table
 from rise import rise_of
 
 __all__ = ["main"]
@@ -73,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="128³: does it work?")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--readme", action="store_true", help="put it into README.md")
     parser.add_argument("--data", type=Path, default=_HERE / ".data", help="where stores are kept")
     parser.add_argument("--plans", nargs="*", default=list(PLANS), choices=list(PLANS))
     arguments = parser.parse_args()
@@ -93,6 +94,8 @@ def main() -> int:
         sizes = [f"{answer[key] / 2**20:.0f} MiB" for key in ("nbytes", "risen", "estimate")]
         lines.append([name, *sizes, f"{ratio:.2f}{' ✗' if bad else ''}"])
     print(table(lines, markdown=arguments.markdown))
+    if arguments.readme:
+        publish({"estimates": table(lines, markdown=True)}, _HERE / "README.md")
     return 1 if wrong else 0
 
 

@@ -23,7 +23,13 @@ def main() -> int:
     fused = ["--fused-python", arguments.fused_python]
     statuses = [
         subprocess.run([sys.executable, _HERE / script, "--readme", *options], check=False)
-        for script, options in (("run.py", fused), ("remote.py", []), ("memory.py", fused))
+        for script, options in (
+            ("run.py", fused),
+            ("remote.py", []),
+            ("memory.py", fused),
+            ("planning.py", []),
+            ("estimates.py", []),
+        )
     ]
     return next((done.returncode for done in statuses if done.returncode), 0)
 

@@ -90,7 +90,6 @@ def moment(
         spread = np.sum(logs, axis=axis, keepdims=keep)
         bound, risk = 4 * n * eps * np.abs(found), np.exp2(np.asarray(spread))
         risk = np.maximum(risk, 1 / np.maximum(np.abs(found), 1e-4000))
-        risk = np.where(found == 0, np.where(np.isfinite(top), 0, risk), risk)
     else:
         spread = found if name == "var" else found**2
         noise = 4 * root * spread + n * (4 * eps * top) ** 2

@@ -79,6 +79,9 @@ def same_values(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def check(pick: Pick, v: Value) -> None:
     """One tensor before NumPy, engines, threads, optimizer passes, and a window of it."""
     x = v.x
+    assert x.dims == x.domain.labels == tuple(axis.name for axis in x.axes), v.text
+    named = [name for name in x.dims if name]
+    assert len(set(named)) == len(named), f"{x.dims}\n{v.text}"
     agree(x.collect(engine=INTERPRET), v, "interpret")
     default = x.collect()
     agree(default, v, "default")
@@ -273,6 +276,16 @@ def test_products_have_the_same_bits_whichever_way_operands_lie(engine: str) -> 
     for product, expected in ((x * back, a * b), (back * back, b * b), (lt.square(back), b * b)):
         found = product.collect(engine=ENGINES[engine])
         assert found.tobytes() == expected.tobytes()
+
+
+def test_a_name_that_would_stand_on_two_dims_stands_on_none() -> None:
+    x = lt.asarray(np.arange(24.0).reshape(2, 3, 4), dims=("z", "y", "x"))
+    pairs = x[:, None] - x
+    assert pairs.dims == ("", "", "y", "x")
+    assert (pairs + x).dims == ("", "z", "y", "x")
+    np.testing.assert_array_equal(pairs[1].collect(), (x[1] - x).collect())
+    left, right = lt.ones((2, 2)).label["z", ""], lt.ones((2, 2)).label["", "z"]
+    assert lt.concat([left, right]).dims == lt.where(left > 0, left, right).dims == ("", "")
 
 
 def test_an_outer_product_keeps_the_sign_of_zeros() -> None:

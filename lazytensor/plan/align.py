@@ -21,6 +21,7 @@ __all__ = [
     "alignment",
     "describe_shape",
     "hull_domain",
+    "labels_once",
     "merge_domains",
     "merge_labels",
     "picked_dims",
@@ -61,8 +62,9 @@ def without_dims(domain: IndexDomain, dims: Sequence[int]) -> IndexDomain:
 def merge_domains(domains: Sequence[IndexDomain]) -> IndexDomain:
     """Domain of the result of broadcasting tensors of these domains against each other.
 
-    Raises ``ShapeError`` when extents differ and neither is 1 (Array API standard, section
-    "Broadcasting"), ``DimensionError`` when names differ.
+    A name that would stand on several dims stands on none. Raises ``ShapeError`` when extents
+    differ and neither is 1 (Array API standard, section "Broadcasting"), ``DimensionError`` when
+    names differ.
     """
     merged = domains[0]
     if not merged.explicit:
@@ -108,7 +110,19 @@ def _merge_all(domains: Sequence[IndexDomain]) -> IndexDomain:
         lo.append(a)
         hi.append(a + n)
         labels.append(name)
-    return IndexDomain._make(tuple(lo), tuple(hi), tuple(labels))
+    return IndexDomain._make(tuple(lo), tuple(hi), labels_once(labels))
+
+
+def labels_once(labels: Sequence[str]) -> tuple[str, ...]:
+    """Names of dims without those that would stand on several, as in ``x[:, None] - x``.
+
+    >>> labels_once(["z", "z", "", "x"])
+    ('', '', '', 'x')
+    """
+    named = [name for name in labels if name]
+    if len(set(named)) == len(named):
+        return tuple(labels)
+    return tuple(["" if named.count(name) > 1 else name for name in labels])
 
 
 def _merge_dim(

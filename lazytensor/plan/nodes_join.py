@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
-from lazytensor.plan.align import describe_shape, hull_domain, merge_domains
+from lazytensor.plan.align import describe_shape, hull_domain, labels_once, merge_domains
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index_interval import check_extent
@@ -59,7 +59,7 @@ class Join(Node):
         domain = IndexDomain._make(
             _insert(others.inclusive_min, self.axis, 0),
             _insert(others.exclusive_max, self.axis, starts[-1]),
-            _insert(others.labels, self.axis, self._axis_name()),
+            labels_once(_insert(others.labels, self.axis, self._axis_name())),
         )
         self._set(layers, domain, layers[0].dtype)
 

@@ -146,7 +146,7 @@ def _most(op: str) -> float:
         [cost for name, cost in COSTS[key].items() if name in _PLAIN_CLASSES]
         for key in (op, "cast")
     )
-    return max(costs, default=math.inf) + max(casts)
+    return max(costs, default=math.inf) + (0.0 if op == "cast" else max(casts))
 
 
 _MOST = {op: _most(op) for op in COSTS}
