@@ -52,7 +52,15 @@ def _reduced(pick: Pick, v: Value) -> Value | None:
     if v.values.dtype == BFLOAT16 and name in ("count_nonzero", "any", "all"):
         return None
     text = f"lt.{name}({{}}, axis={axis}, keepdims={keep})"
-    return made(pick, text, lambda xp, a: getattr(xp, name)(a, axis=axis, keepdims=keep), v)
+    found = made(pick, text, lambda xp, a: getattr(xp, name)(a, axis=axis, keepdims=keep), v)
+    if found is not None and name in ("max", "min") and is_float(v.values.dtype):
+        # Of zeros of both signs the minimum is -0.0 and the maximum 0.0; NumPy gives either.
+        signs = np.signbit(v.values.astype(np.float64)) & (v.values == 0)
+        join = np.any if name == "min" else np.min
+        below = join(signs | (v.values != 0) & (name == "max"), axis=axis, keepdims=keep)
+        zeros = np.where(below, -0.0, 0.0).astype(v.values.dtype)
+        found.values = np.asarray(np.where(found.values == 0, zeros, found.values))
+    return found
 
 
 def _summed(pick: Pick, v: Value) -> Value | None:

@@ -23,6 +23,7 @@ from lazytensor.exec import workgrid
 from lazytensor.io.zarr import ZarrSource
 from lazytensor.plan.node import walk
 from lazytensor.plan.nodes import Scan
+from lazytensor.plan.ops import ELEMENTWISE
 from tests.engines import ENGINES, SETTINGS, Blocks
 from tests.program_others import OTHERS
 from tests.program_steps import POINTWISE, VIEWS, index_key, pair
@@ -276,6 +277,31 @@ def test_products_have_the_same_bits_whichever_way_operands_lie(engine: str) -> 
     for product, expected in ((x * back, a * b), (back * back, b * b), (lt.square(back), b * b)):
         found = product.collect(engine=ENGINES[engine])
         assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("name", ["isnan", "isinf", "isfinite", "signbit", "square", "multiply"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", ">f4", "c8", "c16", "i4"])
+def test_operations_do_not_care_where_results_lie(name: str, dtype: str) -> None:
+    """NumPy's loops for some of them leave results that lie apart unwritten."""
+    op = ELEMENTWISE[name]
+    if name == "signbit" and dtype[0] == "c":
+        return
+    values = np.random.default_rng(0).integers(-9, 9, (40, 21)).astype(dtype)
+    for x in (
+        values,
+        np.asfortranarray(values),
+        values[::-1, ::-1],
+        values[::2, ::3],
+        values[:, 0],
+    ):
+        operands = (x,) * len(op.parameters)
+        expected = op.evaluate(*(array.copy() for array in operands))
+        apart = np.zeros((*x.shape, 3), expected.dtype)[..., 1]
+        across = np.zeros(x.shape[::-1], expected.dtype).T
+        for out in (None, apart, across, np.zeros(x.shape, expected.dtype)):
+            found = op.evaluate(*operands, out=out)
+            assert out is None or found is out
+            assert found.tobytes() == expected.tobytes()
 
 
 def test_a_name_that_would_stand_on_two_dims_stands_on_none() -> None:

@@ -28,6 +28,7 @@ from lazytensor.exec.steps import run_program
 from lazytensor.exec.window import Window, is_shared, shared_read, window_of
 from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
 from lazytensor.plan.counters import count
+from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box, Reading, window
@@ -268,6 +269,16 @@ class LocalEngine:
         ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
         ``sharing``: whether passes share what they read.
         """
+        with collector_waits(len(roots) > _MANY or any(map(is_large, roots))):
+            return self._schedule(roots, array, sharing=sharing)
+
+    def _schedule(
+        self,
+        roots: Sequence[Node],
+        array: Callable[[Node, int | None], np.ndarray],
+        *,
+        sharing: bool,
+    ) -> Schedule:
         limit = memory_limit(self.max_memory)
         stored: dict[Node, np.ndarray] = {}
         passes: list[Pass] = []

@@ -19,6 +19,7 @@ import numpy as np
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
 from lazytensor.exec.footprint import footprint, nbytes_of_one
 from lazytensor.exec.physical import READS, Program, Ref, Step
+from lazytensor.plan.garbage import collector_waits
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Scan, scan_below
@@ -39,6 +40,10 @@ __all__ = [
 
 _NEAR = 16
 """With how many boxes before it a box is compared when overlapping requests are joined."""
+
+
+_MANY = 1000
+"""Nodes of a plan for which a program has so many steps, perhaps, that the collector shall wait."""
 
 
 class Compiled:
@@ -121,7 +126,8 @@ def lower(compiled: Compiled, box: Box) -> Program:
         plan = compiled.demand(compiled.root, box)
         if not plan.needs:
             return one_step(compiled.root, plan, box)
-    return _emit_up(_plan_down(compiled, box), box)
+    with collector_waits(len(compiled.order) > _MANY):
+        return _emit_up(_plan_down(compiled, box), box)
 
 
 def reads_of(compiled: Compiled, box: Box) -> list[Step]:
@@ -225,42 +231,53 @@ class _StoredRef:
 
 
 def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
-    """Steps in the order of their nodes; a leaf just before who needs it first.
+    emitter = _Emitter(planned)
+    for node in reversed(planned):
+        for slot in _distinct(planned[node]):
+            if slot.plan.needs or len(planned) == 1:
+                emitter.emit(node, slot)
+    steps = emitter.steps
+    left_out = sum([_left_out(step) for step in steps if step.op == "read_strided"])
+    steps, escaped, alive, nbytes = footprint(steps)
+    return Program(box, tuple(steps), escaped, nbytes, alive + left_out)
+
+
+class _Emitter:
+    """Writes steps in the order of their nodes; a leaf just before who needs it first.
 
     So nothing is read that waits while others are computed, however many parts of one source a plan
     looks at.
     """
-    steps: list[Step] = []
-    constants: dict[Node, Ref] = {}
 
-    def emit(node: Node, slot: _Slot) -> None:
-        plan = slot.plan
-        refs = tuple([found(x, needed) for x, needed in plan.needs])
-        slot.slot = len(steps)
+    __slots__ = ("constants", "planned", "steps")
+
+    def __init__(self, planned: dict[Node, _Slots]) -> None:
+        self.planned = planned
+        self.steps: list[Step] = []
+        self.constants: dict[Node, Ref] = {}
+
+    def emit(self, node: Node, slot: _Slot) -> None:
+        """The step of a slot; those of its inputs that are not leaves are there."""
+        op, args, needs = slot.plan
+        refs = tuple([self._find(x, needed) for x, needed in needs])
+        slot.slot = len(self.steps)
         shape = tuple([hi - lo for lo, hi in slot.box])
-        steps.append(Step(plan.op, slot.slot, refs, plan.args, shape, node.dtype, ()))
+        self.steps.append(Step(op, slot.slot, refs, args, shape, node.dtype, ()))
 
-    def found(x: Node, needed: Box) -> Ref:
+    def _find(self, x: Node, needed: Box) -> Ref:
         """The slot that holds ``needed`` and where in it."""
         if type(x) is Constant:
-            ref = constants.get(x)
-            if ref is None:
-                ref = constants[x] = Ref(len(steps), None)
-                plan = demand(x, ())
-                steps.append(Step(plan.op, ref.slot, (), plan.args, (), x.dtype, ()))
-            return ref
-        slot = planned[x][needed]
+            return self.constants.get(x) or self._constant(x)
+        slot = self.planned[x][needed]
         if slot.slot < 0:
-            emit(x, slot)
+            self.emit(x, slot)
         return Ref(slot.slot, None if slot.box == needed else _part(needed, slot.box))
 
-    for node in reversed(planned):
-        for slot in _distinct(planned[node]):
-            if slot.plan.needs or len(planned) == 1:
-                emit(node, slot)
-    left_out = sum([_left_out(step) for step in steps if step.op == "read_strided"])
-    steps, escaped, alive, nbytes = footprint(steps)
-    return Program(box, tuple(steps), escaped, nbytes, alive + left_out)
+    def _constant(self, x: Constant) -> Ref:
+        ref = self.constants[x] = Ref(len(self.steps), None)
+        op, args, _ = demand(x, ())
+        self.steps.append(Step(op, ref.slot, (), args, (), x.dtype, ()))
+        return ref
 
 
 def _part(inner: Box, outer: Box) -> tuple[slice, ...]:

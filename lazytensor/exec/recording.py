@@ -41,6 +41,9 @@ __all__ = [
 SCHEDULING = "scheduling"
 """The row of what is no step: planning tasks, and waiting."""
 
+_FUNCTIONS = frozenset({"call", "inspect"})
+"""Steps whose first argument is a function of the user's."""
+
 _COUNTED = ("bytes_read", "bytes_decoded", "cache_hits")
 
 
@@ -167,7 +170,7 @@ class Recorder:
         if step.op in READS:
             name = id(args[0])
         elif args:
-            name = args[0] if isinstance(args[0], str) else _identity(args[0])
+            name = id(args[0]) if step.op in _FUNCTIONS else _name(args)
         row = self._row((stage, step.op, name, step.dtype), step, stage)
         return _Read(self._mine(), row) if step.op in READS else _Kernel(self._mine(), row)
 
@@ -246,9 +249,9 @@ _MEASURED = frozenset({"partial", "merge", "write", "repeated"})
 """Methods of members that work on blocks and states."""
 
 
-def _identity(value: Any) -> Hashable:
-    """Tells user functions apart, and nothing that changes from task to task."""
-    return id(value) if callable(value) and not isinstance(value, type) else None
+def _name(args: tuple[Any, ...]) -> Hashable:
+    """What tells operations of one kind apart, and does not change from task to task."""
+    return next((value for value in args if isinstance(value, str)), None)
 
 
 class _Kernel:

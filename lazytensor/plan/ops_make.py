@@ -77,35 +77,44 @@ def compute_by(ufunc: np.ufunc) -> Compute:
     return compute
 
 
-def compute_product(ufunc: np.ufunc) -> Compute:
-    """As ``compute_by``, the same bits whichever way the operands lie in memory.
+def compute_in_runs(ufunc: np.ufunc, *dtypes: str) -> Compute:
+    """As ``compute_by``, but operands of these dtypes and the result lie in runs of memory.
 
-    NumPy fuses the multiplications and additions of complex64, but not of operands that lie
-    backwards; those are turned round here, piece by piece.
+    NumPy (2.4) has loops that fail elsewhere. ``isnan``, ``isinf``, ``isfinite`` and ``signbit``
+    leave results that are not neighbours in memory unwritten; products of complex64 are rounded
+    otherwise when an operand lies backwards, and squares when both lie apart.
     """
+    affected = frozenset(map(np.dtype, dtypes))
 
     def compute(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
-        if loop.result != _COMPLEX64 or not any(map(_lies_backwards, arrays)):
+        if affected.isdisjoint(loop.operands) or _all_in_runs(arrays, out):
             result: np.ndarray = ufunc(*arrays, out=out)
             return result
         seen = np.broadcast_arrays(*arrays)
         into = np.empty(seen[0].shape, loop.result) if out is None else out
         axis = int(np.argmax(into.shape))
-        rows = max(1, _TURNED * into.shape[axis] // max(1, into.size))
+        rows = max(1, _MOVED * into.shape[axis] // max(1, into.size))
         for at in range(0, into.shape[axis], rows):
             piece = (*(slice(None),) * axis, slice(at, at + rows))
-            ufunc(*(x[piece].copy() for x in seen), out=into[piece])
+            into[piece] = ufunc(*(x[piece].copy() for x in seen))
         return into
 
     return compute
 
 
-_COMPLEX64 = np.dtype(np.complex64)
-_TURNED = 1 << 15  # elements that are turned round at a time
+_MOVED = 1 << 15  # elements that are brought together at a time
 
 
-def _lies_backwards(array: np.ndarray) -> bool:
-    return array.ndim > 0 and min(array.strides) < 0
+def _all_in_runs(arrays: Arrays, out: np.ndarray | None) -> bool:
+    return all(map(_in_runs, arrays)) and (out is None or _in_runs(out))
+
+
+def _in_runs(array: np.ndarray) -> bool:
+    """Whether neighbours along the last dim are neighbours in memory, and NumPy goes along it."""
+    if array.flags.c_contiguous:
+        return True
+    steps = [step for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    return steps[-1] == array.itemsize and steps == sorted(steps, reverse=True)
 
 
 def _store(values: np.ndarray, loop: Loop, out: np.ndarray | None) -> np.ndarray:
@@ -295,6 +304,7 @@ def test_row(name: str, ufunc: np.ufunc, whole: str, doc: str) -> Op:
         name,
         ufunc,
         exprs={"b": whole, "i": whole, "u": whole},
+        compute=compute_in_runs(ufunc, "f4", "f8"),
         doc=doc,
         note=f"{TRUTH} A complex number passes as its parts do.",
         takes=NUMBERS,

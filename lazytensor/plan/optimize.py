@@ -25,6 +25,7 @@ from typing import NamedTuple, cast
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.chains import through_chain
 from lazytensor.plan.cost import reads
+from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Rechunk, Scan, View
@@ -93,7 +94,8 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
     """
     flags = _ALL if flags is None else flags
     if trace is not None:
-        return _fixpoint(root, flags, trace.firings)
+        with collector_waits(is_large(root)):
+            return _fixpoint(root, flags, trace.firings)
     window = _window(root, flags)
     if window is not None:
         return window
@@ -107,7 +109,8 @@ def _remembered(root: Node, flags: QueryOptFlags, make: Callable[[], Node]) -> N
     elif flags in known:
         # None stands for the root itself: an entry that held its own key would never die.
         return known[flags] or root
-    result = make()
+    with collector_waits(is_large(root)):
+        result = make()
     known[flags] = None if result is root else result
     return result
 

@@ -285,3 +285,16 @@ def test_the_table_is_typed() -> None:
         name: {int: pl.Int64, float: pl.Float64, str: pl.String}[kind]
         for name, kind in COLUMNS.items()
     }
+
+
+def test_views_of_every_task_are_one_row(folder: str) -> None:
+    x = lt.scan(folder)
+    half = x.shape[0] // 2
+    moved = lt.overlay(
+        [x[:half].translate_to[0, 0, 0], x[half:].translate_to[half, 5, 3]], fill_value=0
+    )
+    plan = (moved.astype("f4") - lt.mean(moved.astype("f4")))[::-1]
+    _, frame = plan.profile(engine=Blocks(1 << 12, 2))
+    assert frame["tasks"].max() > 8  # type: ignore[operator]
+    seen = frame.select("stage", "operation").rows()
+    assert len(seen) == len(set(seen))
