@@ -85,7 +85,7 @@ def _suits_network(keys: np.ndarray, box: Box) -> bool:
 
 
 def _own_planes(keys: np.ndarray, box: Box) -> list[np.ndarray]:
-    """Copies, as they are sorted in place: a plane may be a part of the block, whose values stay."""
+    """Copies, as they are sorted in place: a plane may be a part of the block itself."""
     return [np.array(plane, order="C") for plane in planes(keys, box.widths)]
 
 
