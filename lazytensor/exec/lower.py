@@ -65,9 +65,7 @@ class Compiled:
         self.order = list(walk(root)) if not known else _walk_until(root, known)
         self.rank = {node: i for i, node in enumerate(self.order)}
         self.stored = {node: known[node] for node in self.rank if node in known}
-        read = [
-            node for node in self.order if type(node) is Scan and node.source.array is None
-        ]
+        read = [node for node in self.order if type(node) is Scan and node.source.array is None]
         self.remote = any(getattr(node.source, "remote", False) for node in read)
         self.shared = _looked_at_twice(self.order, known) if read else frozenset()
 
