@@ -150,9 +150,9 @@ def _run_all(
         except BaseException as error:  # noqa: BLE001
             # Ctrl-C may strike between two lines of ours as well.
             crew.fail(-1, error)
-        # Threads go before what they worked on: freeing that takes long, a Ctrl-C in the meantime is
-        # raised by the next Python code that runs, and in the callback that a dying thread runs it
-        # would be lost.
+        # Threads go before what they worked on: freeing that takes long, a Ctrl-C meanwhile is
+        # raised by the next Python code that runs, and in the callback of a dying thread it would
+        # be lost.
         while helpers:
             _join(helpers.pop(), crew)
     finally:

@@ -190,7 +190,7 @@ class _Laws(NamedTuple):
     under: dict[type[Node], dict[type[Node], tuple[Law, ...]]]
     """By the kind below, then by the kind above, other than a view."""
     folding: dict[type[Node], tuple[Law, ...]]
-    """Those on one kind that make constants: tried from below, too, as constants come from there."""
+    """Those on one kind that make constants: tried from below too, where constants come from."""
     kinds: frozenset[type[Node]]
 
 
