@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from itertools import product
 
@@ -48,6 +49,41 @@ class TestSharing:
         program = program_of(x[1:] - x[:-1])
         assert ops(program).count("elementwise") == 2
         np.testing.assert_allclose(run(x, program), np.diff(np.sqrt(values)), rtol=1e-15)
+
+    def test_a_leaf_comes_just_before_who_needs_it(self) -> None:
+        values = np.arange(128.0)
+        for x in (lt.asarray(values), lt.scan_source(ChunkedArray(values, (8,)))):
+            total = x[0:8] + 1
+            for i in range(1, 8):
+                total = total + x[16 * i : 16 * i + 8]
+            program = program_of(total)
+            reads = [step.slot for step in program.steps if step.op == "read"]
+            users = [
+                step.slot for step in program.steps for ref in step.inputs if ref.slot in reads
+            ]
+            assert len(reads) == len(users) == 8
+            assert all(user - slot <= 2 for slot, user in zip(reads, users, strict=True))
+            # What is alive at a time does not grow with the number of slices.
+            assert program.moved <= 5 * 64
+            expected = values.reshape(8, 16)[:, :8].sum(0) + 1
+            np.testing.assert_array_equal(run(total, program), expected)
+
+    def test_a_scalar_is_made_once(self) -> None:
+        x = lt.asarray(np.arange(4.0))
+        program = program_of((x + 2.5) * 2.5 - 2.5)
+        assert ops(program).count("constant") == 1
+        np.testing.assert_array_equal(run(x, program), (np.arange(4.0) + 2.5) * 2.5 - 2.5)
+
+    def test_programs_are_no_garbage_of_cycles(self) -> None:
+        x = lt.asarray(np.arange(4.0)) + 2.5
+        gc.collect()
+        gc.disable()
+        try:
+            program = program_of(x[1:] * x[:-1])
+            del program
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
     def test_distant_requests_are_not_joined(self) -> None:
         x = lt.sqrt(lt.asarray(np.arange(1000.0)))

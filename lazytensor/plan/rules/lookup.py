@@ -115,7 +115,8 @@ def _may_pay(node: Node) -> bool:
     for _ in range(_QUICK):
         kind, inputs = type(below), below.inputs
         if kind is Elementwise:
-            most = _MOST.get(cast("Elementwise", below).op)
+            op = cast("Elementwise", below).op
+            most = _MOST.get(op)
             varying = [x for x in inputs if not _is_scalar(x)]
             if most is None or not varying:
                 return False
@@ -124,6 +125,8 @@ def _may_pay(node: Node) -> bool:
                     return False
                 most = math.inf
             following = varying[0]
+            if following.dtype.itemsize == 1:
+                most = max(most, _MOST_OF_BYTES[op])
         elif kind in _CHAIN:
             most, following = _MOST["cast"] if kind is Cast else math.inf, inputs[-1]
         else:
@@ -150,6 +153,12 @@ def _most(op: str) -> float:
 
 
 _MOST = {op: _most(op) for op in COSTS}
+
+_MOST_OF_BYTES = {
+    op: 0.0 if {"b", "1"} <= costs.keys() else costs.get("f2", 0.0) + _MOST["cast"]
+    for op, costs in COSTS.items()
+}
+"""NumPy computes in half precision what it does not compute in bytes."""
 
 
 def _saved(node: Node, leaf: Node, cost: float, count: int) -> float:
