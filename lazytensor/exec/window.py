@@ -60,6 +60,9 @@ def window_of(node: Node, limit: int) -> Window | None:
     if plan.needs:
         return None
     program = one_step(node, plan, box)
+    if program.nbytes > limit:
+        # More than its result, which is for the long way to refuse, or to cut.
+        return None
     if _in_one_cell(scan, plan):
         return Window(program, True, False)
     whole = stays_whole(program.moved, limit)

@@ -136,6 +136,17 @@ def test_a_window_is_one_step() -> None:
         assert [step.op for step in program.steps] == [op]
 
 
+def test_what_reading_takes_beside_the_result_counts() -> None:
+    """A gather holds its values twice before they are in their order."""
+    x = lt.scan_source(ChunkedArray(np.arange(64, dtype="i4").reshape(8, 8), (4, 4)))
+    view = x[::5, [0, 7, 0]]
+    program = window_program(view._node, 1 << 30)
+    assert program is not None
+    assert program.nbytes > view.nbytes
+    assert window_of(view._node, program.nbytes) is not None
+    assert window_of(view._node, program.nbytes - 1) is None
+
+
 @given(windows(), st.sampled_from(LIMITS), st.sampled_from(TARGETS))
 def test_its_program_is_that_of_the_long_way(
     window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray], limit: int, nbytes: int
