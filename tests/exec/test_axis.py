@@ -423,7 +423,6 @@ def test_long_lanes_are_the_same_however_they_are_cut() -> None:
         everywhere(lt.cumulative_prod(x, axis=1)[0, :9], product)
 
 
-@pytest.mark.slow
 def test_two_passes_need_little_memory() -> None:
     source = ChunkedArray(np.ones(1 << 24), (1 << 18,))
     y = lt.cumulative_sum(lt.scan_source(source)) * 2

@@ -12,10 +12,7 @@ import lazytensor as lt
 
 zarr = pytest.importorskip("zarr")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
 SHAPE = (256, 256, 512)
 
