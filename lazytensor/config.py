@@ -79,12 +79,6 @@ def _one_of(*names: str) -> Callable[[Any], str]:
     return check
 
 
-def _kernels(value: Any) -> str:
-    if value == "numba":
-        raise ValueError("compiled kernels are not available in this version; 'auto' is 'numpy'")
-    return _one_of("auto", "numpy")(value)
-
-
 def _as_is(value: Any) -> Any:
     return value
 
@@ -95,7 +89,7 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "threads": (None, _positive),
     "io_concurrency": (128, _positive),
     "engine": ("auto", _as_is),
-    "kernels": ("auto", _kernels),
+    "kernels": ("auto", _one_of("auto", "numba", "numpy")),
     "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
     "recheck": (False, _flag),
     "progress": (False, _as_is),
@@ -176,7 +170,9 @@ class Config:
 
     Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``io_concurrency``
     (requests that this process has under way at once for each remote URL scheme), ``engine``,
-    ``kernels`` (``"auto"`` or ``"numpy"``), ``implicit_collect`` (``"allow"``, ``"warn"`` or
+    ``kernels`` (``"numpy"``; ``"numba"``, compiled wherever there is such code, which the first run
+    waits for; ``"auto"``, compiled where the work repays it, and without waiting),
+    ``implicit_collect`` (``"allow"``, ``"warn"`` or
     ``"raise"``), ``recheck``, ``progress``, ``verbose``. Unknown names and wrong values raise
     ``ValueError``.
 
@@ -232,6 +228,8 @@ class QueryOptFlags:
     ``approx=True`` allows it to differ)."""
     lookup_tables: bool = True
     """Compute a chain of operations on 8 or 16 bits once for each possible value."""
+    fusion: bool = True
+    """Compute what follows a read in one pass over its values, as they are decoded."""
     comm_subplan_elim: bool = True
     """Compute what several results, or several parts of one, need of the same once."""
 

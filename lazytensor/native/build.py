@@ -37,6 +37,7 @@ COMPILE_SECONDS = 300
 """A compiler that takes longer hangs, or its machine does."""
 
 _ROOM = Path(__file__).parent
+_MODULES = re.compile(r"\blazytensor\.native\.((?:kernels(?:\.| import ))?[a-z_]+)")
 _INTERPRETER = re.compile(r"(python|pypy)[\w.-]*$", re.IGNORECASE)
 _OFF = ("0", "false", "no", "off")
 
@@ -170,22 +171,44 @@ def reason(name: str, *, text: str | None = None) -> str | None:
 def _key(source: str) -> str:
     """Hex digest of all that decides what the object code is."""
     digest = hashlib.sha256()
-    for part in (*_toolchain(), source):
+    for part in (*_toolchain(), *_parts_of(source), source):
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
 
 
+def _parts_of(source: str) -> list[str]:
+    """Text of the modules of this room that a kernel is made of: those that it names, and so on.
+
+    The compiler itself is one of them, however little is named.
+    """
+    todo, found = {"compiler", "intrinsics", "objects"}, dict[str, str]()
+    todo |= _named_in(source)
+    while todo:
+        name = todo.pop()
+        found[name] = text = _text_of(name)
+        todo |= _named_in(text) - found.keys()
+    return [text for _, text in sorted(found.items())]
+
+
+def _named_in(source: str) -> set[str]:
+    """Modules of this room that are imported, each by an import of its own."""
+    return {name.replace(" import ", ".") for name in _MODULES.findall(source)}
+
+
+@cache
+def _text_of(module: str) -> str:
+    """Source text of a module of this room; nothing for a package, which says nothing."""
+    path = _ROOM.joinpath(*module.split(".")).with_suffix(".py")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 @cache
 def _toolchain() -> tuple[str, ...]:
-    """What all kernels share: tools, processor, and this room, whose helpers they are made of.
-
-    Sources change with releases of the library, so no one has to say which kernel uses which.
-    """
+    """What all kernels share: tools and processor."""
     import llvmlite
 
-    room = (path.read_text(encoding="utf-8") for path in sorted(_ROOM.rglob("*.py")))
-    return (_numba_version(), llvmlite.__version__, sys.version, *objects.processor(), *room)
+    return (_numba_version(), llvmlite.__version__, sys.version, *objects.processor())
 
 
 def _numba_version() -> str:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
 __all__ = [
-    "Box", "Fetched", "KnownSource", "MadeSource", "MeasuredSource", "Read", "Reading",
-    "RemoteSource", "SharedSource", "Source", "Storage", "StridedSource", "UnitSize", "window",
+    "Box", "Consumer", "Fetched", "KnownSource", "MadeSource", "MeasuredSource", "Read", "Reading",
+    "RemoteSource", "SharedSource", "Source", "Storage", "StridedSource", "ThroughSource",
+    "UnitSize", "window",
 ]  # fmt: skip
 
 Box = tuple[tuple[int, int], ...]
@@ -152,6 +153,50 @@ class SharedSource(StridedSource, Protocol):
 
     def shares(self, box: Box, steps: tuple[int, ...]) -> bool:
         """Whether ``shared_read`` would begin one now, found out without opening anything."""
+        ...
+
+
+class Consumer(Protocol):
+    """What becomes of the values of a read, piece by piece, while they are in the cache.
+
+    ``function``: address of a compiled function of the address of a block of int64 words
+    (``native.kernels.consumer_block``), ``parameters`` that of its own words, ``buffer_nbytes`` how
+    much memory each thread lends it. ``target``: address of the result of the first element of the
+    box that is read; ``strides``: bytes from a result to the next, per dim of that box, 0 along
+    dims that are reduced. ``factors``: how many elements along each dim make one result; a piece
+    begins and, unless the box does, ends at a multiple of them. ``streamed``: whether results may
+    be written around the caches.
+    """
+
+    function: int
+    parameters: int
+    buffer_nbytes: int
+    target: int
+    strides: tuple[int, ...]
+    factors: tuple[int, ...]
+    streamed: bool
+
+    def take(self, values: np.ndarray, position: Sequence[int]) -> None:
+        """Take one piece, whose first element is at ``position`` (from zero) in the box."""
+        ...
+
+
+class ThroughSource(StridedSource, Protocol):
+    """A source that hands over its values as they are decoded.
+
+    Engines ask whether the method is there.
+    """
+
+    def read_through(self, box: Box, steps: tuple[int, ...], consumer: Consumer) -> bool:
+        """Give ``consumer`` every value of a ``read_strided`` once; False, and nothing done, if not
+        in pieces.
+
+        The pieces are what the stored cells hold of the box, in C order of the cells, given by the
+        calling thread: so whatever is added up is added up in the same order every time. False
+        where the factors do not divide the pieces, and where there is no fast way: then the caller
+        reads the box and hands over the whole. Errors as ``read_into``; after one, the consumer has
+        taken some of the pieces.
+        """
         ...
 
 
