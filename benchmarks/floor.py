@@ -71,7 +71,7 @@ class Work:
     @property
     def decoded(self) -> int:
         """Bytes of a decoded unit."""
-        return self.edge ** len(self.shape) * _DTYPE.itemsize
+        return self.edge ** len(next(iter(self.units))) * _DTYPE.itemsize
 
 
 class Floor:
@@ -233,7 +233,10 @@ def _decoder(codec: str) -> Decode:
 def _copy(
     encoded: np.ndarray, piece: Piece, scratch: np.ndarray, out: np.ndarray, share: int
 ) -> None:
-    np.copyto(out, encoded[: out.size])
+    # A result may be larger than what it is made of.
+    for k in range(0, out.size, max(1, encoded.size)):
+        piece_of_out = out[k : k + encoded.size]
+        np.copyto(piece_of_out, encoded[: piece_of_out.size])
 
 
 def _gzip() -> Decode:
@@ -243,7 +246,7 @@ def _gzip() -> Decode:
         encoded: np.ndarray, piece: Piece, scratch: np.ndarray, out: np.ndarray, share: int
     ) -> None:
         part = isal_zlib.decompress(encoded, 31, scratch.size)
-        np.copyto(out, np.frombuffer(part, np.uint8)[: out.size])
+        _copy(np.frombuffer(part, np.uint8), piece, scratch, out, share)
 
     return decode
 
@@ -270,7 +273,9 @@ def _compiled(name: str, *, needs_context: bool) -> Decode:
             if call(context, target, scratch.size, source + starts[i], sizes[i]) != scratch.size:
                 return False
             part = out[i * share : (i + 1) * share]
-            part[:] = scratch[: part.size]
+            for k in range(0, part.size, scratch.size):
+                piece = part[k : k + scratch.size]
+                piece[:] = scratch[: piece.size]
         return True
 
     @njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -280,7 +285,9 @@ def _compiled(name: str, *, needs_context: bool) -> Decode:
             if call(source + starts[i], target, scratch.size, 1) != scratch.size:
                 return False
             part = out[i * share : (i + 1) * share]
-            part[:] = scratch[: part.size]
+            for k in range(0, part.size, scratch.size):
+                piece = part[k : k + scratch.size]
+                piece[:] = scratch[: piece.size]
         return True
 
     loop = zstd if needs_context else blosc
