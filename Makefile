@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(PY) -m mypy
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-bench
 	$(PY) -m benchmarks $(ARGS)
 
 clean:
@@ -50,3 +50,7 @@ $(VENV)/.installed-test: pyproject.toml
 	@PYTHON="$(PYTHON)" sh tools/environment.sh "$(VENV)"
 	$(PIP) --editable ".[test]"
 	@touch "$@" "$(VENV)/.installed"
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	$(PIP) --editable ".[test,bench]"
+	@touch "$@"

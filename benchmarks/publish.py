@@ -24,6 +24,7 @@ def main() -> int:
     statuses = [
         subprocess.run([sys.executable, _HERE / script, "--readme", *options], check=False)
         for script, options in (
+            ("engine.py", ["--start", "15"]),
             ("run.py", fused),
             ("remote.py", []),
             ("memory.py", fused),

@@ -383,7 +383,10 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'lazytensor' has no attribute {name!r}")
-    value = getattr(import_module(f"lazytensor.{home}"), name)
+    from lazytensor.plan.garbage import importing
+
+    with importing():
+        value = getattr(import_module(f"lazytensor.{home}"), name)
     globals()[name] = value
     return value
 

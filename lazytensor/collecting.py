@@ -21,6 +21,7 @@ from lazytensor.callsite import call_site
 from lazytensor.config import QueryOptFlags, option
 from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.plan.align import describe_shape
+from lazytensor.plan.garbage import importing
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
 
@@ -68,7 +69,8 @@ def run(
 @cache
 def _collector() -> Callable[..., list[np.ndarray]]:
     """What runs plans, imported with the first plan to run."""
-    from lazytensor.exec.engine import collect_nodes
+    with importing():
+        from lazytensor.exec.engine import collect_nodes
 
     return collect_nodes
 
@@ -163,8 +165,17 @@ def check_out(node: Node, out: Any) -> np.ndarray:
 
 def reads_from(node: Node, out: np.ndarray) -> bool:
     """Whether the plan reads an in-memory array that may share memory with ``out``."""
-    arrays = (leaf.source.array for leaf in walk(node) if isinstance(leaf, Scan))
-    return any(array is not None and np.may_share_memory(array, out) for array in arrays)
+    from lazytensor.exec.compositing import composite_of, inputs_to_compute
+
+    for leaf in walk(node, below=inputs_to_compute):
+        composite = composite_of(leaf)
+        if composite is not None:
+            if composite.may_share_memory(out):
+                return True
+        elif isinstance(leaf, Scan) and leaf.source.array is not None:
+            if np.may_share_memory(leaf.source.array, out):
+                return True
+    return False
 
 
 def run_into(node: Node, out: np.ndarray, **keywords: Any) -> np.ndarray:

@@ -70,6 +70,10 @@ def _memory(value: Any) -> int | str:
     return "auto" if value == "auto" else parse_bytes(value)
 
 
+def _cache_bytes(value: Any) -> int:
+    return 0 if str(value).strip() == "0" else parse_bytes(value)
+
+
 def _one_of(*names: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in names:
@@ -88,6 +92,7 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "max_memory": ("auto", _memory),
     "threads": (None, _positive),
     "io_concurrency": (128, _positive),
+    "cache_bytes": (0, _cache_bytes),
     "engine": ("auto", _as_is),
     "kernels": ("auto", _one_of("auto", "numba", "numpy")),
     "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
@@ -96,7 +101,9 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "verbose": (False, _flag),
 }
 
-_LATER = frozenset({"cache_bytes", "disk_cache", "disk_cache_bytes"})
+# A cache on disk outlives the program that wrote it, and is read by others: without a format that
+# names versions and detects damage, an option for it would promise what nobody keeps.
+_LATER = frozenset({"disk_cache", "disk_cache_bytes"})
 
 _VARIABLES = {name: f"LAZYTENSOR_{name.upper()}" for name in _OPTIONS}
 
@@ -151,7 +158,7 @@ def get_config() -> dict[str, Any]:
     """Every option as it holds here.
 
     >>> sorted(get_config())[:2]
-    ['engine', 'implicit_collect']
+    ['cache_bytes', 'engine']
     """
     return {name: option(name) for name in _OPTIONS}
 
@@ -169,7 +176,10 @@ class Config:
     """Options that hold in a ``with`` block and in the tasks it starts.
 
     Options: ``max_memory`` (bytes, ``"2GiB"`` or ``"auto"``), ``threads``, ``io_concurrency``
-    (requests that this process has under way at once for each remote URL scheme), ``engine``,
+    (requests that this process has under way at once for each remote URL scheme), ``cache_bytes``
+    (how much of decoded chunks this process keeps for later reads of them, in bytes or
+    ``"256MiB"``; 0: nothing; chunks whose files have changed are noticed, once in each collect),
+    ``engine``,
     ``kernels`` (``"numpy"``; ``"numba"``, compiled wherever there is such code, which the first run
     waits for; ``"auto"``, compiled where the work repays it, and without waiting),
     ``implicit_collect`` (``"allow"``, ``"warn"`` or

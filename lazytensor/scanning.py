@@ -14,6 +14,7 @@ from lazytensor.containers import ZarrGroup, open_group
 from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
 from lazytensor.errors import FormatError
 from lazytensor.per_dim import check_names
+from lazytensor.plan.garbage import importing
 from lazytensor.tensor import LazyTensor
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     ...     lt.scan(write_sample(folder), level=2).shape
     (2, 8, 64, 80)
     """
-    from lazytensor.io import npy, zarr
+    with importing():
+        from lazytensor.io import npy, zarr
 
     if uri is None or isinstance(uri, (int, float, np.ndarray, LazyTensor)):
         raise TypeError(
@@ -140,7 +142,8 @@ def scan_zarr(
     >>> lt.scan_zarr(store).collect()
     array([1, 2, 7, 7], dtype=uint16)
     """
-    from lazytensor.io import zarr
+    with importing():
+        from lazytensor.io import zarr
 
     check_names(dims)
     source = zarr.scan(

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import lazytensor as lt
-from lazytensor.exec import workgrid
+from lazytensor.exec import fusion, workgrid
 
 FLAGS = tuple(field.name for field in dataclasses.fields(lt.QueryOptFlags))
 
@@ -29,12 +29,13 @@ class Blocks:
         self._engine = lt.LocalEngine(threads=threads)
 
     def run(self, roots: Any, outs: Any, **options: Any) -> None:
-        before = workgrid.TARGET, workgrid._SMALLEST
+        before = workgrid.TARGET, workgrid._SMALLEST, fusion._FEWEST
         workgrid.TARGET = workgrid._SMALLEST = self._target
+        fusion._FEWEST = 0
         try:
             self._engine.run(roots, outs, **options)
         finally:
-            workgrid.TARGET, workgrid._SMALLEST = before
+            workgrid.TARGET, workgrid._SMALLEST, fusion._FEWEST = before
 
 
 ENGINES: dict[str, Any] = {

@@ -114,15 +114,16 @@ def test_explain_of_tasks_ends_the_same_way() -> None:
 
 
 def test_kernels_are_an_option_and_an_argument() -> None:
-    assert lt.LocalEngine(kernels="numpy").kernels == "numpy"
-    with lt.Config(kernels="numpy"):
-        assert lt.LocalEngine().kernels == "numpy"
+    for kernels in ("auto", "numba", "numpy"):
+        assert lt.LocalEngine(kernels=kernels).kernels == kernels
+        with lt.Config(kernels=kernels):
+            assert lt.LocalEngine().kernels == kernels
     for refused in (lt.Config, lt.LocalEngine, lt.set_config):
-        with pytest.raises(ValueError, match="not available in this version"):
-            refused(kernels="numba")
+        with pytest.raises(ValueError, match="not one of auto, numba, numpy"):
+            refused(kernels="fortran")
 
 
-@pytest.mark.parametrize("name", ["cache_bytes", "disk_cache", "disk_cache_bytes"])
+@pytest.mark.parametrize("name", ["disk_cache", "disk_cache_bytes"])
 def test_options_of_later_versions_say_so(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}.*not available in this version"):
         lt.Config(**{name: 1})

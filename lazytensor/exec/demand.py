@@ -13,6 +13,7 @@ from typing import Any
 from lazytensor.exec import demand_axis
 from lazytensor.exec.boxes import BoxPlan, aligned_box, whole_box
 from lazytensor.exec.demand_contract import Panels, contract_demand, panels_demand
+from lazytensor.exec.demand_join import join_demand, overlay_demand
 from lazytensor.exec.demand_reshape import reshape_demand
 from lazytensor.exec.demand_sketch import DEMANDS as SKETCH_DEMANDS
 from lazytensor.plan.compose import Maps, output_box, restrict
@@ -187,53 +188,6 @@ def _reduce(node: Reduce, box: Box) -> BoxPlan:
     return BoxPlan("reduce", (node.op, node.axes_, node.keepdims, node.params), [(node.x, needed)])
 
 
-def _join(node: Join, box: Box) -> BoxPlan:
-    axis = node.axis
-    lo, hi = box[axis]
-    pieces: list[Box] = []
-    needs: list[tuple[Node, Box]] = []
-    i = node.layer_at(lo)
-    while lo < hi:
-        while node.starts[i + 1] <= lo:
-            i += 1
-        end = min(hi, node.starts[i + 1])
-        layer = node.inputs[i]
-        place = (*box[:axis], (lo, end), *box[axis + 1 :])
-        pieces.append(_relative(place, box))
-        needs.append((layer, _layer_box(node, layer, place, node.starts[i])))
-        lo = end
-    return BoxPlan("join", (axis, node.new, tuple(pieces)), needs)
-
-
-def _layer_box(node: Join, layer: Node, place: Box, start: int) -> Box:
-    """``place`` of the join in the coordinates of one layer."""
-    out = []
-    origins = layer.domain.inclusive_min
-    d = 0
-    for dim, (a, b) in enumerate(place):
-        if dim == node.axis:
-            if not node.new:
-                out.append((a - start + origins[d], b - start + origins[d]))
-                d += 1
-            continue
-        shift = origins[d] - node.domain.inclusive_min[dim]
-        out.append((a + shift, b + shift))
-        d += 1
-    return tuple(out)
-
-
-def _overlay(node: Overlay, box: Box) -> BoxPlan:
-    pieces: list[Box] = []
-    needs: list[tuple[Node, Box]] = []
-    visible, holes = node.index.visible(box)
-    for layer, parts in visible:
-        for part in parts:
-            pieces.append(_relative(part, box))
-            needs.append((node.inputs[layer], part))
-    args = (node.fill, tuple(pieces), bool(holes))
-    return BoxPlan("overlay", args, needs)
-
-
 def _downsample(node: Downsample, box: Box) -> BoxPlan:
     needed = node.base_box(box)
     args = (
@@ -285,10 +239,6 @@ def _shape(box: Box) -> tuple[int, ...]:
     return tuple([hi - lo for lo, hi in box])
 
 
-def _relative(inner: Box, outer: Box) -> Box:
-    return tuple((a - lo, b - lo) for (a, b), (lo, _) in zip(inner, outer, strict=True))
-
-
 _DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
     Constant: _constant,
     Scan: _scan,
@@ -297,8 +247,8 @@ _DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
     Cast: _cast,
     Field: _field,
     Reduce: _reduce,
-    Join: _join,
-    Overlay: _overlay,
+    Join: join_demand,
+    Overlay: overlay_demand,
     Downsample: _downsample,
     Reshape: reshape_demand,
     Rechunk: _pass,

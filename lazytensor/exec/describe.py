@@ -16,9 +16,11 @@ from lazytensor.exec.demand_reshape import below_reshapes
 from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.estimate import no_array
 from lazytensor.exec.interpret import InterpretEngine
+from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.local import LocalEngine, Pass
 from lazytensor.exec.lower import lower
 from lazytensor.exec.physical import Program, Step
+from lazytensor.exec.steps_fused import how
 from lazytensor.plan.explain_labels import LABELS, describe, format_shape, function_name
 from lazytensor.plan.explain_work import StageWork, StepWork
 from lazytensor.plan.node import Node, walk
@@ -57,8 +59,9 @@ def describe_work(
     if program is not None:
         steps = _steps(program)
         return [StageWork(1, (_shown(plan),), 1, program.nbytes, _shown_box(program.box), steps)]
-    schedule = local.schedule([plan], no_array, sharing=flags.comm_subplan_elim)
-    return [_stage(number, one) for number, one in enumerate(schedule.passes, 1)]
+    with kernels_of_run(local.kernels):
+        schedule = local.schedule([plan], no_array, flags)
+        return [_stage(number, one) for number, one in enumerate(schedule.passes, 1)]
 
 
 def _whole(plan: Node) -> StageWork:
@@ -113,6 +116,8 @@ def _steps(program: Program) -> tuple[StepWork, ...]:
 def step_details(step: Step, *, boxes: bool = True) -> str:
     """The arguments of a step, as far as they say something in one line."""
     args = step.args
+    if step.op == "fused":
+        return f"{args[0]} ({how(args[1])})" if boxes else str(args[0])
     if step.op in _FUNCTIONS:
         args = (function_name(args[0]), *args[1:])
     return " ".join(filter(None, [_shown_argument(arg, boxes) for arg in args]))

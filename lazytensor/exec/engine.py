@@ -15,12 +15,16 @@ import numpy as np
 
 from lazytensor.config import QueryOptFlags, option
 from lazytensor.exec.buffers import aligned_empty
+from lazytensor.exec.compositing import computed_nodes
 from lazytensor.exec.demand_reshape import reshaped_target
 from lazytensor.exec.holes import check_holes
 from lazytensor.exec.interpret import InterpretEngine, interpret
 from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.optimizing import optimize_together
+from lazytensor.exec.outputs import output
+from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.pool import CancelToken
+from lazytensor.plan.caching import caching
 from lazytensor.plan.counters import count
 from lazytensor.plan.guard import in_reader
 from lazytensor.plan.levels import derived_from
@@ -54,7 +58,7 @@ class Engine(Protocol):
         """Compute plans into their outputs (C-contiguous or not, of the plan's shape and dtype).
 
         An engine may take ``optimizations`` as well: it is given the flags where the caller
-        switched ``comm_subplan_elim`` off.
+        switched ``comm_subplan_elim`` or ``fusion`` off.
         """
         ...
 
@@ -106,20 +110,24 @@ def collect_nodes(
         count("tasks", len(nodes))
         return [_tiny(node, out) for node, out in zip(nodes, given, strict=True)]
     flags = _ALL if optimizations is None else optimizations
-    plans = optimize_together(nodes, flags)
-    _check(plans, nodes)
+    if isinstance(chosen, LocalEngine) and all(map(is_pasted, nodes)):
+        plans = list(nodes)
+    else:
+        plans = optimize_together(nodes, flags)
+        _check(plans, nodes)
     arrays = [
-        aligned_empty(node.shape, node.dtype) if out is None else out
+        output(node.shape, node.dtype) if out is None else out
         for node, out in zip(plans, given, strict=True)
     ]
-    settings = {} if flags.comm_subplan_elim else _run_settings(chosen, flags)
+    settings = {} if flags.comm_subplan_elim and flags.fusion else _run_settings(chosen, flags)
     filled = list(arrays)
     if not isinstance(chosen, InterpretEngine):
         # The oracle computes what is written; others fill a result of any shape in its own memory.
         for number, node in enumerate(plans):
             if type(node) is Reshape:
                 plans[number], filled[number] = reshaped_target(node, arrays[number])
-    chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
+    with caching(option("cache_bytes")):
+        chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
     return arrays
 
 
@@ -138,7 +146,7 @@ def is_tiny(root: Node) -> bool:
     scan = scan_below(root)
     if scan is not None and scan.source.array is None:
         return False
-    if root.nbytes > _TINY:
+    if root.nbytes > _TINY or _is_wide(root):
         return False
     for seen, node in enumerate(walk(root)):
         if node.nbytes > _TINY or seen > _TINY_NODES:
@@ -149,6 +157,12 @@ def is_tiny(root: Node) -> bool:
         elif isinstance(node, (Call, Inspect)) or (isinstance(node, Overlay) and node.fill is None):
             return False
     return True
+
+
+def _is_wide(root: Node) -> bool:
+    """Whether a plan, or what it is a view of, has too many layers even to be looked through."""
+    inputs = root.inputs
+    return len(inputs) > _TINY_NODES or bool(inputs and len(inputs[0].inputs) > _TINY_NODES)
 
 
 def _tiny(root: Node, out: np.ndarray | None) -> np.ndarray:
@@ -176,7 +190,7 @@ def _check(roots: Sequence[Node], asked: Sequence[Node]) -> None:
         return
     scans: list[Scan] = []
     open_overlays = False
-    for node in walk_all(roots):
+    for node in computed_nodes(roots):
         if isinstance(node, Scan):
             scans.append(node)
             node.source.check()

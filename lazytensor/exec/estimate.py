@@ -24,8 +24,10 @@ from lazytensor.exec.demand_reshape import below_reshapes
 from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.footprint import source_memory, task_memory
 from lazytensor.exec.interpret import InterpretEngine
+from lazytensor.exec.joined import reads_of_windows
 from lazytensor.exec.local import LocalEngine, pass_memory
 from lazytensor.exec.lower import READS, reads_of
+from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.physical import Step
 from lazytensor.exec.sparse import sparse_boxes, touched_cells
 from lazytensor.plan.cost import Estimate
@@ -75,19 +77,31 @@ def estimate(
     if isinstance(chosen, LocalEngine) and is_tiny(node):
         return Estimate(1, 0, total, 0, 0, sum(x.nbytes for x in walk(node)))
     flags = _ALL if optimizations is None else optimizations
-    root = optimize(node, flags)
+    # As the engine runs it: what is pasted is not optimised.
+    local = chosen if isinstance(chosen, LocalEngine) else LocalEngine()
+    pasted = chosen is local and is_pasted(node)
+    root = node if pasted else optimize(node, flags)
     if isinstance(chosen, InterpretEngine):
         plan = _interpreted(root)
     else:
-        local = chosen if isinstance(chosen, LocalEngine) else LocalEngine()
-        plan = _scheduled(below_reshapes(root), local, sharing=flags.comm_subplan_elim)
+        plan = _scheduled(below_reshapes(root), local, flags)
     needs = _needs(plan.steps)
-    if (exact or plan.tasks <= _FEW_TASKS) and plan.tasks > 1 and _asks_too_much(root):
+    if (
+        (exact or plan.tasks <= _FEW_TASKS)
+        and plan.tasks > 1
+        and not pasted
+        and _asks_too_much(root)
+    ):
         needs = _needs(plan.blocks())
     unions = [(source, CellUnion(source, parts)) for source, parts in needs.values()]
     chunks = sum(cells.count for _, cells in unions)
+    # Windows that are read together ask for each chunk once.
+    one_by_one = not any(step.op == "read_windows" for step in plan.steps)
     sizes = _Sizes(
-        exact, plan if exact or (chunks <= _SAMPLE and plan.tasks <= _LOOKED_AT) else None
+        exact,
+        plan
+        if one_by_one and (exact or (chunks <= _SAMPLE and plan.tasks <= _LOOKED_AT))
+        else None,
     )
     found = [sizes.of(source, cells) for source, cells in unions]
     return Estimate(
@@ -100,7 +114,7 @@ def estimate(
     )
 
 
-def _scheduled(root: Node, engine: LocalEngine, *, sharing: bool) -> _Plan:
+def _scheduled(root: Node, engine: LocalEngine, flags: QueryOptFlags) -> _Plan:
     """As the local engine runs it."""
     program = engine.one_task([root])
     if program is not None:
@@ -108,7 +122,7 @@ def _scheduled(root: Node, engine: LocalEngine, *, sharing: bool) -> _Plan:
         helpers = engine.readers(program) - 1
         memory = root.nbytes + task_memory(program) + helpers * source_memory(program)
         return _Plan(1, memory, steps, lambda: steps)
-    schedule = engine.schedule([root], no_array, sharing=sharing)
+    schedule = engine.schedule([root], no_array, flags)
     passes = [one for one in schedule.passes if one.tasks]
     steps = [
         step
@@ -183,7 +197,7 @@ def _add_needs(step: Step, needs: _Needs) -> None:
         return
     parts = needs.setdefault(source.key, (source, []))[1]
     if step.op != "gather":
-        parts.append(_cells_of(source, *_read_of(step)))
+        parts.extend([_cells_of(source, *read) for read in _reads_of(step)])
     elif any(cells is not None and cells.free for cells in source.spec.grid):
         ones = (1,) * source.spec.ndim
         parts.extend(_cells_of(source, box, ones) for box in sparse_boxes(source, step.args[1]))
@@ -203,9 +217,11 @@ def _cells_of(source: Source, box: Box, steps: tuple[int, ...]) -> Cells:
     ]
 
 
-def _read_of(step: Step) -> Read:
+def _reads_of(step: Step) -> list[Read]:
+    if step.op == "read_windows":
+        return reads_of_windows(step)
     box: Box = step.args[1]
-    return box, step.args[4] if step.op == "read_strided" else (1,) * len(box)
+    return [(box, step.args[4] if step.op == "read_strided" else (1,) * len(box))]
 
 
 def _touched(cells: DimGrid, lo: int, hi: int, step: int) -> range | np.ndarray:
@@ -251,7 +267,7 @@ def _reads(steps: Iterable[Step]) -> dict[Hashable, list[Read]]:
         source: Source = step.args[0]
         reads = found.setdefault(source.key, [])
         if step.op != "gather":
-            reads.append(_read_of(step))
+            reads += _reads_of(step)
         elif source.array is None:
             ones = (1,) * source.spec.ndim
             reads.extend((box, ones) for box in sparse_boxes(source, step.args[1]))

@@ -18,6 +18,7 @@ from lazytensor.exec.kernels.downsample import work_nbytes
 from lazytensor.exec.physical import READS, Program, Step
 from lazytensor.exec.steps_axis import MEMORY as AXIS_MEMORY
 from lazytensor.exec.steps_contract import beside as contract_beside
+from lazytensor.exec.steps_fused import MEMORY as FUSED_MEMORY
 from lazytensor.plan.source import Source
 
 __all__ = ["Footprint", "footprint", "nbytes_of_one", "source_memory", "task_memory"]
@@ -223,5 +224,6 @@ _BESIDE: dict[str, Callable[[Step, _Shapes], int]] = {
     "contract": contract_beside,
     "panels": contract_beside,
     **AXIS_MEMORY,
+    **FUSED_MEMORY,
 }
 """Steps whose kernels need memory of their own: how much, from the step and its inputs' shapes."""

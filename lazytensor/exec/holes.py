@@ -13,9 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 from lazytensor.errors import HoleError
+from lazytensor.exec.compositing import Composite, composite_of, computed_nodes
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.holes_axis import AXIS_MARKS
 from lazytensor.exec.lower import Compiled, lower
+from lazytensor.exec.physical import Step
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node, walk
@@ -36,7 +38,9 @@ _FALSE = Constant.of(False, _BOOL)
 def check_holes(root: Node, evaluate: Callable[[Node], np.ndarray]) -> None:
     """Raise ``HoleError`` if computing ``root`` would read a position without a layer."""
     open_overlays = [
-        n for n in walk(root) if isinstance(n, Overlay) and n.fill is None and _has_holes(n)
+        n
+        for n in computed_nodes([root])
+        if isinstance(n, Overlay) and n.fill is None and _has_holes(n)
     ]
     if not open_overlays or root.size == 0 or not any(_might_read_hole(root)):
         return
@@ -53,12 +57,28 @@ def check_holes(root: Node, evaluate: Callable[[Node], np.ndarray]) -> None:
 
 
 def _has_holes(overlay: Overlay) -> bool:
-    return bool(overlay.index.visible(whole_box(overlay)).holes)
+    composite = composite_of(overlay)
+    if composite is not None:
+        return not composite.covers(composite.whole)
+    return not overlay.index.covers(whole_box(overlay))
 
 
 def _might_read_hole(root: Node) -> list[bool]:
     program = lower(Compiled(root), whole_box(root))
-    return [step.args[0] is None and step.args[2] for step in program.steps if step.op == "overlay"]
+    return [_HOLES[step.op](step) for step in program.steps if step.op in _HOLES]
+
+
+def _in_overlay(step: Step) -> bool:
+    return step.args[0] is None and bool(step.args[2])
+
+
+def _in_paste(step: Step) -> bool:
+    composite: Composite = step.args[0]
+    return composite.fill is None and not composite.covers(step.args[1])
+
+
+_HOLES: dict[str, Callable[[Step], bool]] = {"overlay": _in_overlay, "paste": _in_paste}
+"""Steps that may leave holes, and whether they do."""
 
 
 def hole_plan(root: Node) -> Node:

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lazytensor.exec.compositing import composite_of
 from lazytensor.exec.demand import demand
+from lazytensor.exec.demand_join import layer_needs
 from lazytensor.exec.lower import Compiled, cells_of, volume
 from lazytensor.plan.compose import output_box
 from lazytensor.plan.constants import made_of, scalar
@@ -148,7 +150,7 @@ class Known:
 
     def _look(self, node: Node, box: Box) -> tuple[bytes | None, Needs | None]:
         """The value if it is known at once, and what it takes to find out if that may be known."""
-        if node in self._stored:
+        if node in self._stored or composite_of(node) is not None:
             return None, None
         if isinstance(node, Constant):
             return node.data, None
@@ -208,7 +210,7 @@ def _of_join(node: Join, box: Box) -> Needs | None:
     lo, hi = box[node.axis]
     if node.layer_at(hi - 1) - node.layer_at(lo) >= _MOST_LAYERS:
         return None
-    return demand(node, box).needs
+    return layer_needs(node, box)
 
 
 def _of_overlay(node: Overlay, box: Box) -> Needs | None:
@@ -286,7 +288,7 @@ def _may_be_constant(compiled: Compiled, empty: Container[Node]) -> bool:
     may: dict[Node, bool] = {}
     for node in compiled.rank:
         rule = _RULES.get(type(node))
-        if node in compiled.stored:
+        if node in compiled.stored or composite_of(node) is not None:
             may[node] = False
         elif rule is not None:
             may[node] = rule.hope(node, may)

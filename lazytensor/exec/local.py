@@ -9,27 +9,32 @@ from typing import NamedTuple
 import numpy as np
 
 from lazytensor.config import QueryOptFlags, check_option, option
-from lazytensor.exec.buffers import Scratch, aligned_empty
+from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.compositing import computed_nodes
 from lazytensor.exec.contract import kept_inputs, with_panels
 from lazytensor.exec.events import Run, start_run
 from lazytensor.exec.footprint import task_memory
+from lazytensor.exec.joined import Result
+from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import READS, Compiled, lower, volume
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
+from lazytensor.exec.outputs import output, trim_to
 from lazytensor.exec.parts import find_parts
+from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.recording import RECORDER, crew_of_run, step_of_run
 from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
 from lazytensor.exec.sketch import SKETCHES, expand
-from lazytensor.exec.stages import Stage, plan_stages
+from lazytensor.exec.stages import Stage, one_stage_each, plan_stages
 from lazytensor.exec.steps import run_program
-from lazytensor.exec.window import Window, is_shared, shared_read, window_of
+from lazytensor.exec.window import Window, is_shared, shared_read, window_of, windows_of
 from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
 from lazytensor.plan.counters import count
 from lazytensor.plan.garbage import collector_waits, is_large
-from lazytensor.plan.node import Node, walk_all
+from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box, Reading, window
 
@@ -40,6 +45,8 @@ _MOST_SHARED = 256 << 20
 
 _MANY = 1 << 8
 """Nodes of a plan, each of which is looked at when blocks are chosen."""
+
+_ALL = QueryOptFlags()
 
 _ONE_BATCH = 16 << 20
 """Bytes of a remote array that are read as one task. Requests of several tasks leave one after the
@@ -55,9 +62,14 @@ class Prepared(NamedTuple):
     nbytes: int
 
 
-def prepare(node: Node, stored: Mapping[Node, np.ndarray], limit: int) -> Prepared:
-    """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it."""
-    compiled = Compiled(node, stored)
+def prepare(
+    node: Node, stored: Mapping[Node, np.ndarray], limit: int, *, fusing: bool = True
+) -> Prepared:
+    """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it.
+
+    ``fusing``: whether operations that feed each other are one step.
+    """
+    compiled = Compiled(node, stored, fusing=fusing)
     known = compiled.programs
     # Of a mosaic of thousands of tiles a part is looked at that meets some hundreds of them.
     most = node.size if len(compiled.rank) <= _MANY else node.size * _MANY // len(compiled.rank)
@@ -142,7 +154,7 @@ def pass_memory(one: Pass) -> int:
 
 def _in_passes(roots: Sequence[Node], room: int) -> tuple[list[Node], frozenset[Node]]:
     """The plans as passes, where some of their nodes are better computed so; and what to keep."""
-    kinds = set(map(type, walk_all(roots)))
+    kinds = set(map(type, computed_nodes(roots)))
     held: frozenset[Node] = frozenset()
     if Contract in kinds:
         roots = with_panels(roots)
@@ -176,8 +188,9 @@ class LocalEngine:
     ``threads``: worker threads (default: option ``threads``, else the CPUs this process may use,
     and at least 16 for what is read over a network, where threads mostly wait).
     ``max_memory``: bytes that running tasks may hold together, the results not counted (default:
-    option ``max_memory``, else a quarter of what the process may use). ``kernels``: ``"numpy"``, or
-    ``"auto"`` for what suits the work (default: option ``kernels``); both are NumPy so far.
+    option ``max_memory``, else a quarter of what the process may use). ``kernels``: ``"numpy"``;
+    ``"numba"`` for compiled code wherever there is some, which the first run waits for; ``"auto"``
+    for compiled code where that repays it, as soon as it is there (default: option ``kernels``).
 
     >>> lt.arange(6).collect(engine=lt.LocalEngine(threads=1))
     array([0, 1, 2, 3, 4, 5])
@@ -220,21 +233,26 @@ class LocalEngine:
         """Compute optimised plans into their outputs (of their shape and dtype).
 
         Everything is planned before anything is read, so that a run that cannot fit into
-        ``max_memory`` is refused at once. Of ``optimizations`` only ``comm_subplan_elim`` concerns
-        the engine.
+        ``max_memory`` is refused at once. Of ``optimizations`` only ``comm_subplan_elim`` and
+        ``fusion`` concern the engine.
         """
         found = self.window(roots)
-        if found is not None and self._run_window(found, outs[0], progress, cancel):
-            return
+        if found is not None:
+            with kernels_of_run(self.kernels):
+                result = outs[0] if len(roots) == 1 else outs
+                if self._run_window(found, result, progress, cancel):
+                    return
 
         def array(node: Node, root: int | None) -> np.ndarray:
-            return aligned_empty(node.shape, node.dtype) if root is None else outs[root]
+            return output(node.shape, node.dtype) if root is None else outs[root]
 
-        sharing = optimizations is None or optimizations.comm_subplan_elim
-        schedule = self.schedule(roots, array, sharing=sharing)
-        jobs = [_job(one, schedule.stored) for one in schedule.passes]
-        for job in jobs:
-            _run_job(job, progress, cancel)
+        flags = _ALL if optimizations is None else optimizations
+        # What members of a pass are made of is chosen when it is planned.
+        with kernels_of_run(self.kernels):
+            schedule = self.schedule(roots, array, flags)
+            jobs = [_job(one, schedule.stored) for one in schedule.passes]
+            for job in jobs:
+                _run_job(job, progress, cancel)
         for root, out in zip(schedule.roots, outs, strict=True):
             if schedule.stored[root] is not out:
                 np.copyto(out, schedule.stored[root], casting="no")
@@ -242,7 +260,7 @@ class LocalEngine:
     def window(self, roots: Sequence[Node]) -> Window | None:
         """The one read that the plans are, if they are that; it may still have to be cut."""
         if len(roots) != 1:
-            return None
+            return windows_of(roots, memory_limit(self.max_memory)) if roots else None
         return window_of(roots[0], memory_limit(self.max_memory))
 
     def one_task(self, roots: Sequence[Node]) -> Program | None:
@@ -261,34 +279,37 @@ class LocalEngine:
         self,
         roots: Sequence[Node],
         array: Callable[[Node, int | None], np.ndarray],
-        *,
-        sharing: bool = True,
+        flags: QueryOptFlags = _ALL,
     ) -> Schedule:
         """How optimised plans are run: in which passes, cut into which tasks. Nothing is read.
 
         ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
-        ``sharing``: whether passes share what they read.
+        ``flags``: whether passes share what they read, and operations are one step.
         """
         with collector_waits(len(roots) > _MANY or any(map(is_large, roots))):
-            return self._schedule(roots, array, sharing=sharing)
+            return self._schedule(roots, array, flags)
 
     def _schedule(
         self,
         roots: Sequence[Node],
         array: Callable[[Node, int | None], np.ndarray],
-        *,
-        sharing: bool,
+        flags: QueryOptFlags,
     ) -> Schedule:
+        sharing = flags.comm_subplan_elim
         limit = memory_limit(self.max_memory)
+        trim_to(limit)
         stored: dict[Node, np.ndarray] = {}
         passes: list[Pass] = []
         kept = 0
-        roots, held = _in_passes(roots, limit // 4)
-        stages = plan_stages(roots, held, together=sharing)
-        found = share(roots, stages, min(limit // 2, _MOST_SHARED), held) if sharing else None
-        if found is not None:
-            roots, held = found
-            stages = plan_stages(roots, held)
+        if all(map(is_pasted, roots)):
+            stages = one_stage_each(roots)
+        else:
+            roots, held = _in_passes(roots, limit // 4)
+            stages = plan_stages(roots, held, together=sharing)
+            found = share(roots, stages, min(limit // 2, _MOST_SHARED), held) if sharing else None
+            if found is not None:
+                roots, held = found
+                stages = plan_stages(roots, held)
         for stage in stages:
             arrays = [
                 array(node, root) for node, root in zip(stage.nodes, stage.roots, strict=True)
@@ -299,12 +320,13 @@ class LocalEngine:
                 for node, root in zip(stage.nodes, stage.roots, strict=True)
                 if root is None
             )
-            passes.append(self._pass(stage, arrays, stored, Budget(limit, kept)))
+            budget = Budget(limit, kept)
+            passes.append(self._pass(stage, arrays, stored, budget, fusing=flags.fusion))
             stored.update(zip(stage.nodes, arrays, strict=True))
-        return Schedule(roots, passes, stored, kept)
+        return Schedule(list(roots), passes, stored, kept)
 
     def _run_window(
-        self, found: Window, out: np.ndarray, progress: object, cancel: CancelToken | None
+        self, found: Window, out: Result, progress: object, cancel: CancelToken | None
     ) -> bool:
         """Run a plan that is one read as one task; False, and nothing done, if it must be cut."""
         step, reading = found.program.steps[0], None
@@ -313,7 +335,7 @@ class LocalEngine:
                 reading = shared_read(found.program, out)
         if reading is not None:
             _run_together(reading, step, thread_count(self.threads), progress, cancel)
-        elif found.whole or _is_one_batch(found.program):
+        elif isinstance(out, np.ndarray) and (found.whole or _is_one_batch(found.program)):
             _run_at_once(found.program, out, progress, cancel)
         else:
             return False
@@ -325,12 +347,14 @@ class LocalEngine:
         arrays: list[np.ndarray],
         stored: Mapping[Node, np.ndarray],
         budget: Budget,
+        *,
+        fusing: bool,
     ) -> Pass:
         reductions = stage.reductions
         node = reductions[0].x if reductions else stage.nodes[0]
         # Reductions need room for their temporaries beside the block.
         room = budget.free // 4 if reductions else budget.free
-        prepared = prepare(node, stored, room)
+        prepared = prepare(node, stored, room, fusing=fusing)
         count, nbytes = prepared.grid.count, prepared.nbytes
         reducing = known = None
         if not reductions:
@@ -384,7 +408,7 @@ def _job(one: Pass, stored: Mapping[Node, np.ndarray]) -> _Job:
 def _is_one_batch(program: Program) -> bool:
     """Whether a read is better asked for with one batch of requests than cut into tasks."""
     step = program.steps[0]
-    in_batches = step.op in READS and step.op != "gather"
+    in_batches = step.op in READS and step.op not in ("gather", "read_windows")
     return in_batches and program.moved <= _ONE_BATCH and getattr(step.args[0], "remote", False)
 
 

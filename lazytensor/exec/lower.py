@@ -16,8 +16,11 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
+from lazytensor.exec.compositing import inputs_to_compute
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
+from lazytensor.exec.demand_join import pasted_demand
 from lazytensor.exec.footprint import footprint, nbytes_of_one
+from lazytensor.exec.fusion import region_demand, regions_of
 from lazytensor.exec.physical import READS, Program, Ref, Step
 from lazytensor.plan.garbage import collector_waits
 from lazytensor.plan.grid import DimGrid
@@ -53,27 +56,39 @@ class Compiled:
     ``stored`` maps nodes that were computed before (reductions, shared sub-plans) to arrays of
     their whole domain. ``remote``: whether some of it is read from a source that says it is.
     ``programs`` holds those that were worked out while blocks were chosen: choosing asks for the
-    same few boxes again and again.
+    same few boxes again and again. ``regions`` (none unless ``fusing``): the operations that are
+    computed as one step, by the last of them.
     """
 
-    __slots__ = ("order", "programs", "rank", "remote", "root", "shared", "stored")
+    __slots__ = ("order", "programs", "rank", "regions", "remote", "root", "shared", "stored")
 
-    def __init__(self, root: Node, stored: Mapping[Node, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        root: Node,
+        stored: Mapping[Node, np.ndarray] | None = None,
+        *,
+        fusing: bool = False,
+    ) -> None:
         self.root = root
         self.programs: dict[Box, Program] = {}
         known = stored or {}
-        self.order = list(walk(root)) if not known else _walk_until(root, known)
+        self.order = _walk_until(root, known)
         self.rank = {node: i for i, node in enumerate(self.order)}
         self.stored = {node: known[node] for node in self.rank if node in known}
         read = [node for node in self.order if type(node) is Scan and node.source.array is None]
         self.remote = any(getattr(node.source, "remote", False) for node in read)
         self.shared = _looked_at_twice(self.order, known) if read else frozenset()
+        self.regions = regions_of(self.order, self.stored) if fusing else {}
 
     def demand(self, node: Node, box: Box) -> BoxPlan:
         """What computing ``box`` of ``node`` takes, given who else needs its inputs."""
+        region = self.regions.get(node)
+        if region is not None:
+            return region_demand(region, node, box)
         if node.inputs and (node.inputs[0] in self.shared or node.inputs[0] in self.stored):
             return demand_shared(node, box, held=node.inputs[0] in self.stored)
-        return demand(node, box)
+        pasted = pasted_demand(node, box) if node is self.root else None
+        return demand(node, box) if pasted is None else pasted
 
 
 def _looked_at_twice(order: Iterable[Node], known: Container[Node]) -> frozenset[Node]:
@@ -92,9 +107,11 @@ def _looked_at_twice(order: Iterable[Node], known: Container[Node]) -> frozenset
 
 def _walk_until(root: Node, known: Mapping[Node, np.ndarray]) -> list[Node]:
     """Nodes below ``root``, not looking below those that are known already."""
+    if not known:
+        return list(walk(root, below=inputs_to_compute))
     if root in known:
         return [root]
-    inner = list(walk(root, lambda node: node not in known))
+    inner = list(walk(root, lambda node: node not in known, inputs_to_compute))
     edge = dict.fromkeys(x for node in inner for x in node.inputs if x in known)
     return [*edge, *inner]
 

@@ -19,7 +19,7 @@ from lazytensor.errors import MemoryLimitError
 from lazytensor.exec.recording import waiting
 from lazytensor.plan.cost import format_bytes
 
-__all__ = ["Budget", "TaskOf", "memory_limit", "thread_count"]
+__all__ = ["Budget", "TaskOf", "available_memory", "memory_limit", "thread_count"]
 
 
 _WAITING = 16
@@ -46,11 +46,11 @@ def _cpus() -> int:
 def memory_limit(limit: int | str | None = None) -> int:
     """Bytes that tasks may use together; ``"auto"``: a quarter of what the process may use."""
     asked = option("max_memory") if limit is None else limit
-    return _available() // 4 if asked == "auto" else parse_bytes(asked)
+    return available_memory() // 4 if asked == "auto" else parse_bytes(asked)
 
 
 @cache
-def _available() -> int:
+def available_memory() -> int:
     """Physical memory, or the control group's limit if that is lower; looked up once."""
     sizes = [_physical()]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

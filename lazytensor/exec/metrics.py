@@ -14,7 +14,9 @@ def metrics(reset: bool = False) -> dict[str, int]:
 
     ``tasks``: tasks run by engines; ``units_read``: stored chunks read; ``bytes_read``: stored
     bytes read; ``bytes_decoded``: bytes they decoded to. Others are there once they are not 0, such
-    as ``chunks_missing`` and ``cache_hits`` (indices of shards that were known already).
+    as ``chunks_missing``, ``cache_hits`` (decoded chunks, and indices of shards, that were kept),
+    ``cache_misses`` (chunks that were not, though they may be) and
+    ``outputs_recycled`` (results that are in memory of former ones, which nobody had any more).
 
     >>> sorted(lt.metrics())[:2]
     ['bytes_decoded', 'bytes_read']

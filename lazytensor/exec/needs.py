@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lazytensor.exec.compositing import inputs_to_compute
 from lazytensor.exec.demand import is_sparse, whole_box
 from lazytensor.exec.lower import READS, Compiled, cells_of, lower, merge_boxes, volume
 from lazytensor.exec.stages import Stage
@@ -83,7 +84,7 @@ class Needs:
                 continue
             if not self._enter(node, stage, whole):
                 continue
-            for x in dict.fromkeys(node.inputs):
+            for x in dict.fromkeys(inputs_to_compute(node)):
                 self._ask(x, _Asked(node, stage))
                 stack.append((x, whole and _passes_on(node)))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lazytensor.exec.fold_states import Wanted, wanted_totals
 from lazytensor.exec.recording import RECORDER
 from lazytensor.exec.streamed import Member, Streamed, kept_slices
 from lazytensor.plan.constants import is_final
@@ -66,6 +67,12 @@ class ReduceMember:
         """A variance keeps three numbers; merging takes more than twice as much again."""
         spread = self._node.op in _SPREADS
         return kept * 80 + (spread_nbytes(kept, self._node.x.dtype) if spread else 0)
+
+    def wanted(self) -> Wanted | None:
+        """What compiled code can fold for it (``exec.folding``)."""
+        node = self._node
+        # Rows of other tables, such as those under a mask, have other states.
+        return wanted_totals(node.op, node.x.dtype, self._params) if type(node) is Reduce else None
 
     def partial(self, block: np.ndarray, box: Box) -> Any:
         """The row's state."""

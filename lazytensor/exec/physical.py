@@ -16,7 +16,7 @@ from lazytensor.plan.source import Box
 
 __all__ = ["READS", "Program", "Ref", "Step"]
 
-READS = frozenset({"read", "read_placed", "read_strided", "gather"})
+READS = frozenset({"read", "read_placed", "read_strided", "read_windows", "gather"})
 """Steps whose first argument is the source they read."""
 
 

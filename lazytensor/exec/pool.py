@@ -1,9 +1,9 @@
 """Running numbered tasks in threads.
 
 No queue and no future: every worker takes the next number from one counter until there are none,
-the caller being worker 0. Threads live as long as the run, so a fork or the end of the interpreter
-finds none of ours. Starting one takes about 40 us, a few per cent of the smallest run that has more
-than one task; a run of one task starts none. The first error (or Ctrl-C, which Python raises in the
+the caller being worker 0. The others are threads that wait for the next run (``exec.crew``), and
+work for one run at a time; a run of one task, or of one thread, has none. One that has not begun
+when all tasks are taken is not waited for. The first error (or Ctrl-C, which Python raises in the
 caller, that is in worker 0) stops all workers before their next task and is raised once they have
 stopped. Of several errors Ctrl-C is raised, else that of the task with the lowest number, so that
 the same plan fails the same way whichever thread was faster.
@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.crew import Errand, send
 from lazytensor.exec.events import Run
 from lazytensor.plan.stopping import STOPPED
 
@@ -137,24 +139,18 @@ def _run_all(
         _run_alone(count, work, run, cancel)
         return
     crew = _Crew(count, work, run, cancel)
-    helpers = [
-        threading.Thread(
-            target=copy_context().run, args=(crew.helper,), name=f"lazytensor-{i}", daemon=True
-        )
-        for i in range(1, min(threads, count))
+    errands = [
+        Errand(partial(copy_context().run, crew.helper)) for _ in range(1, min(threads, count))
     ]
     try:
         try:
-            _start(helpers)
+            _send(errands)
             crew.worker()
         except BaseException as error:  # noqa: BLE001
             # Ctrl-C may strike between two lines of ours as well.
             crew.fail(-1, error)
-        # Threads go before what they worked on: freeing that takes long, a Ctrl-C meanwhile is
-        # raised by the next Python code that runs, and in the callback of a dying thread it would
-        # be lost.
-        while helpers:
-            _join(helpers.pop(), crew)
+        for errand in errands:
+            _await(errand, crew)
     finally:
         # And here: whatever happens, no helper goes on to another task.
         crew.stopped = True
@@ -174,21 +170,20 @@ def _run_alone(
         run.advance()
 
 
-def _start(helpers: list[threading.Thread]) -> None:
-    for thread in helpers:
+def _send(errands: list[Errand]) -> None:
+    for errand in errands:
         try:
-            thread.start()
+            send(errand)
         except RuntimeError:
-            # No more threads here (a limit of the system, or the interpreter is about to end):
-            # those that run, the caller among them, do all the tasks.
+            # No more threads here: those that run, the caller among them, do all the tasks.
             return
 
 
-def _join(thread: threading.Thread, crew: _Crew) -> None:
+def _await(errand: Errand, crew: _Crew) -> None:
     """Wait for a worker; Ctrl-C while waiting stops the others too, and is raised afterwards."""
-    while thread.ident is not None:
+    while True:
         try:
-            thread.join()
+            errand.wait()
         except KeyboardInterrupt as error:
             crew.fail(-1, error)
         else:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.physical import READS, Step
@@ -174,6 +174,19 @@ class Recorder:
         row = self._row((stage, step.op, name, step.dtype), step, stage)
         return _Read(self._mine(), row) if step.op in READS else _Kernel(self._mine(), row)
 
+    def line(self, read: Step, *takers: Step | Part) -> AbstractContextManager[None]:
+        """A read whose values are taken piece by piece (``exec.through``).
+
+        ``takers``: the steps that are done meanwhile, or what a pass does; each has its row, and
+        the first one has the time of all.
+        """
+        reading: Any = self.step(read)
+        watches: list[Any] = [
+            self.step(taker) if isinstance(taker, Step) else self.part(taker) for taker in takers
+        ]
+        reading.taker = watches[0].row
+        return cast("AbstractContextManager[None]", reading)
+
     def node(self, node: Node) -> AbstractContextManager[None]:
         """One node, computed whole."""
         row = self._row((self._stage, node), node)
@@ -257,10 +270,10 @@ def _name(args: tuple[Any, ...]) -> Hashable:
 class _Kernel:
     """Measures a step that computes."""
 
-    __slots__ = ("_begin", "_mine", "_row")
+    __slots__ = ("_begin", "_mine", "row")
 
     def __init__(self, mine: _Mine, row: Tally) -> None:
-        self._mine, self._row = mine, row
+        self._mine, self.row = mine, row
         self._begin = perf_counter_ns()
 
     def __enter__(self) -> None:
@@ -268,7 +281,7 @@ class _Kernel:
 
     def __exit__(self, *exc_info: object) -> None:
         elapsed = perf_counter_ns() - self._begin
-        self._row.kernel += elapsed
+        self.row.kernel += elapsed
         self._mine.inside += elapsed
 
 
@@ -279,14 +292,21 @@ class _Wait(_Kernel):
 
     def __exit__(self, *exc_info: object) -> None:
         elapsed = perf_counter_ns() - self._begin
-        self._row.wait += elapsed
+        self.row.wait += elapsed
         self._mine.inside += elapsed
 
 
 class _Read(_Kernel):
-    """Measures a step that reads, and takes over what its driver counts meanwhile."""
+    """Measures a step that reads, and takes over what its driver counts meanwhile.
 
-    __slots__ = ("_before", "_clock", "_counts", "_token")
+    ``taker``: the row of what is done with the values while they are decoded, if something is.
+    """
+
+    __slots__ = ("_before", "_clock", "_counts", "_token", "taker")
+
+    def __init__(self, mine: _Mine, row: Tally) -> None:
+        super().__init__(mine, row)
+        self.taker: Tally | None = None
 
     def __enter__(self) -> None:
         self._counts = of_this_thread()
@@ -298,9 +318,13 @@ class _Read(_Kernel):
     def __exit__(self, *exc_info: object) -> None:
         elapsed = perf_counter_ns() - self._begin
         DECODING.reset(self._token)
-        row, decoded = self._row, min(self._clock.ns, elapsed)
-        row.decode += decoded
+        row, decoded = self.row, min(self._clock.ns, elapsed)
         row.read += elapsed - decoded
+        if self.taker is not None:
+            taken = min(self._clock.consumed, decoded)
+            self.taker.kernel += taken
+            decoded -= taken
+        row.decode += decoded
         for name, before in zip(_COUNTED, self._before, strict=True):
             setattr(row, name, getattr(row, name) + self._counts[name] - before)
         self._mine.inside += elapsed

@@ -19,13 +19,16 @@ from typing import Any
 import numpy as np
 
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.folding import Folding
 from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf
 from lazytensor.exec.parts import Inside, Occurrence, Parts, find_parts, look_inside
 from lazytensor.exec.passes import member_of
+from lazytensor.exec.physical import Program
 from lazytensor.exec.steps import peek_program
 from lazytensor.exec.streamed import Streamed
+from lazytensor.exec.through import Line, line_of
 from lazytensor.exec.workgrid import WorkGrid
 from lazytensor.plan.constants import may_fail
 from lazytensor.plan.node import Node
@@ -95,6 +98,8 @@ class ReduceTasks:
         self._groups = [self._shares(parts) for parts in self._found or [self._all]]
         self._first = [0, *accumulate(self._groups)]
         self.count = self._first[-1] if few else self._results * self._groups[0]
+        self._found_folding: Folding | None = None
+        self._finding = threading.Lock()
         self._lock = threading.Lock()
         self._merged_one = threading.Condition(self._lock)
         self.ahead = _ENOUGH_TASKS
@@ -194,7 +199,7 @@ class ReduceTasks:
             for box in inside.boxes:
                 program = lower(self._compiled, box)
                 with self._budget.holding(program.nbytes, self._name):
-                    peek_program(program, scratch, lambda a, b=box: self._add(states, a, b))  # type: ignore[misc]
+                    self._look(states, program, scratch)
         done = [state for state in states if state is not None]
         if shares == 1:
             self._write(result, done)
@@ -211,9 +216,42 @@ class ReduceTasks:
                 number, index[d] = divmod(number, n)
         return tuple(index)
 
-    def _add(self, states: list[State | None], block: np.ndarray, box: Box) -> None:
+    def _look(self, states: list[State | None], program: Program, scratch: Scratch) -> None:
+        """Add the states of one block: made while it is read, or of the block in memory."""
+        box = program.box
+        line = line_of(program)
+        if line is not None:
+            shape = tuple([hi - lo for lo, hi in box])
+            found = self._folding.read(line, shape, box)
+            if found is not None:
+                self._merge_into(states, found)
+                return
+        peek_program(program, scratch, lambda block: self._add(states, block, box, line))
+
+    @property
+    def _folding(self) -> Folding:
+        """How members are folded: found out by the first task, and then the same for all."""
+        if self._found_folding is None:
+            with self._finding:
+                if self._found_folding is None:
+                    self._found_folding = self._find_folding()
+        return self._found_folding
+
+    def _find_folding(self) -> Folding:
+        x, box = self.input, self._grid.largest()
+        line = line_of(lower(self._compiled, box))
+        shape = tuple([hi - lo for lo, hi in box])
+        return Folding(self._members, self._nodes, line, x.dtype, shape, self._axes, x.size)
+
+    def _add(
+        self, states: list[State | None], block: np.ndarray, box: Box, line: Line | None
+    ) -> None:
+        known = self._folding.look(block, box, line)
         with one_selection():
-            parts = [member.partial(block, box) for member in self._members]
+            parts = [
+                known[i] if i in known else member.partial(block, box)
+                for i, member in enumerate(self._members)
+            ]
         self._merge_into(states, parts)
 
     def _count(self, states: list[State | None], occurrence: Occurrence) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from lazytensor.exec.compositing import computed_nodes, inputs_to_compute
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.kept import Kept
 from lazytensor.exec.lower import cells_of, merge_boxes, no_larger, same_cells, volume
@@ -29,7 +30,7 @@ from lazytensor.exec.stages import Stage
 from lazytensor.plan.compose import output_box
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
-from lazytensor.plan.node import Node, walk, walk_all
+from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, Field, Rechunk, Scan, View
 from lazytensor.plan.source import Box
 
@@ -101,8 +102,8 @@ def _may_overlap(stage: Stage) -> bool:
     looks: Counter[Node] = Counter()
     for start in starts(stage):
         if start.nbytes > _ONE_BLOCK:
-            for node in walk(start):
-                looks.update([x for x in node.inputs if type(x) is Scan])
+            for node in computed_nodes([start]):
+                looks.update([x for x in inputs_to_compute(node) if type(x) is Scan])
     return any(number > 1 for number in looks.values())
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from lazytensor.exec.fold_states import Wanted
 from lazytensor.exec.kernels.bins import bin_counts
+from lazytensor.exec.kernels.folds import Cells
 from lazytensor.exec.kernels.order import (
     DIGIT,
     digit_counts,
@@ -48,7 +50,7 @@ _WORK = 4 << 20
 _FEW = 6
 """Prefixes that are quicker looked for one by one."""
 
-_Place = tuple[int | np.ndarray, ...]
+_Place = tuple[int | slice | np.ndarray, ...]
 """Index of a table, or of single counts in it."""
 
 _INT64 = np.dtype(np.int64)
@@ -178,6 +180,19 @@ class _TallyMember(_Adding):
         super().__init__(node, out)
         self._level = node.level
         self._found = found
+
+    def wanted(self) -> Wanted | None:
+        """A table of leading digits for each position, if it counts those."""
+        node = self._node
+        if self._level or node.x.dtype.names is not None:
+            return None
+        return Wanted((), self._add_cells, node.shape[-1])
+
+    def _add_cells(self, cells: Cells, _count: int, box: Box) -> tuple[()]:
+        place = tuple(kept_slices(self._node, box))
+        kept = [part.stop - part.start for part in place]
+        self._add(place, cells.counts.reshape(*kept, self._node.shape[-1]))
+        return ()
 
     def counted(
         self, where: tuple[int, ...], row: np.ndarray

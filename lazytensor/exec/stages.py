@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from lazytensor.exec.compositing import computed_nodes, inputs_to_compute
 from lazytensor.exec.streamed import Computed, Streamed
-from lazytensor.plan.node import Node, walk_all
+from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cache, Reduce
 from lazytensor.plan.nodes_axis import BlockTotals, tables_of
 from lazytensor.plan.nodes_contract import Contract
 
-__all__ = ["Stage", "is_kept", "plan_stages"]
+__all__ = ["Stage", "is_kept", "one_stage_each", "plan_stages"]
 
 _SMALL_RESULT = 1 << 20
 _SMALL_SLAB = 8 << 20
@@ -45,12 +46,12 @@ def plan_stages(
 
     ``together``: whether what looks at the same input is one stage.
     """
-    order = list(walk_all(roots))
+    order = list(computed_nodes(roots))
     if len(roots) == 1 and not shared and not any(map(_may_be_a_stage, order)):
         return [Stage((roots[0],), (0,))]
     consumers: dict[Node, int] = dict.fromkeys(roots, 1)
     for node in order:
-        for x in dict.fromkeys(node.inputs):
+        for x in dict.fromkeys(inputs_to_compute(node)):
             consumers[x] = consumers.get(x, 0) + 1
     numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
     tables = {tables_of(node) for node in order}
@@ -67,6 +68,12 @@ def plan_stages(
     return [Stage(group, tuple(numbers.get(node) for node in group)) for group in groups]
 
 
+def one_stage_each(roots: Sequence[Node]) -> list[Stage]:
+    """The stages of results that share nothing: one for every distinct root."""
+    numbers = {root: i for i, root in reversed(list(enumerate(roots)))}
+    return [Stage((root,), (i,)) for root, i in numbers.items()]
+
+
 _KEPT = (Reduce, Streamed, Computed, BlockTotals, Contract, Cache)
 """Kinds of which ``is_kept`` may be true."""
 
@@ -80,7 +87,7 @@ def _rounds(order: Iterable[Node], kept: frozenset[Node]) -> dict[Node, int]:
     """How many stages have to run, one after the other, before a node can be computed."""
     rounds: dict[Node, int] = {}
     for node in order:
-        rounds[node] = max([rounds[x] + (x in kept) for x in node.inputs], default=0)
+        rounds[node] = max([rounds[x] + (x in kept) for x in inputs_to_compute(node)], default=0)
     return rounds
 
 

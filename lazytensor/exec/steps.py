@@ -16,15 +16,18 @@ import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.joined import fill_windows
 from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.exec.physical import Program, Ref, Step
-from lazytensor.exec.recording import RECORDER
+from lazytensor.exec.recording import RECORDER, Recorder
 from lazytensor.exec.sparse import read_sparse
 from lazytensor.exec.steps_axis import KERNELS as AXIS_KERNELS
 from lazytensor.exec.steps_contract import KERNELS as CONTRACT_KERNELS
+from lazytensor.exec.steps_fused import KERNELS as FUSED_KERNELS
 from lazytensor.exec.steps_sketch import KERNELS as SKETCH_KERNELS
+from lazytensor.exec.through import Line, lines_of, may_run, run_line
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
 from lazytensor.plan.source import Box, window
@@ -60,20 +63,70 @@ def _run(
     slots: dict[int, np.ndarray] = {}
     last = len(program.steps) - 1
     recorder = RECORDER.get()
+    lines = lines_of(program)
     for step in program.steps:
-        inputs = [_fetch(slots, ref) for ref in step.inputs]
+        if step.slot in lines.within:
+            continue
         into = out if step.slot == last else None
-        if recorder is None:
-            slots[step.slot] = _KERNELS[step.op](step, inputs, into, scratch)
-        else:
-            with recorder.step(step):
-                slots[step.slot] = _KERNELS[step.op](step, inputs, into, scratch)
-        del inputs
-        for slot in step.frees:
-            scratch.give(slots.pop(slot))
+        line = lines.ends.get(step.slot)
+        if line is None:
+            _do(step, slots, into, scratch, recorder)
+        elif not _do_line(line, slots, into, scratch, recorder):
+            for part in line.steps:
+                _do(part, slots, into if part is step else None, scratch, recorder)
     for slot in program.escaped:
         scratch.keep(slots[slot])
     return slots[last], list(slots.values())
+
+
+def _do(
+    step: Step,
+    slots: dict[int, np.ndarray],
+    out: np.ndarray | None,
+    scratch: Scratch,
+    recorder: Recorder | None,
+) -> None:
+    """Run one step."""
+    inputs = [_fetch(slots, ref) for ref in step.inputs]
+    if recorder is None:
+        slots[step.slot] = _KERNELS[step.op](step, inputs, out, scratch)
+    else:
+        with recorder.step(step):
+            slots[step.slot] = _KERNELS[step.op](step, inputs, out, scratch)
+    del inputs
+    for slot in step.frees:
+        scratch.give(slots.pop(slot))
+
+
+def _do_line(
+    line: Line,
+    slots: dict[int, np.ndarray],
+    out: np.ndarray | None,
+    scratch: Scratch,
+    recorder: Recorder | None,
+) -> bool:
+    """Run the steps of a line while its source reads; False, and nothing done, if they cannot."""
+    if not may_run(line):
+        return False
+    last = line.last
+    into = _room(last, out, scratch)
+    others = [_fetch(slots, ref) for ref in line.others]
+    if recorder is None:
+        done = run_line(line, others, into)
+    else:
+        with recorder.line(*line.steps):
+            done = run_line(line, others, into)
+    if not done:
+        if into is not out:
+            scratch.give(into)
+        return False
+    slots[last.slot] = into
+    del others
+    for step in line.steps:
+        for slot in step.frees:
+            if slot in slots:
+                scratch.give(slots.pop(slot))
+    return True
 
 
 def _fetch(slots: dict[int, np.ndarray], ref: Ref) -> np.ndarray:
@@ -137,6 +190,14 @@ def _read_strided(
     source, box, order, index, steps = step.args
     into = _room(step, out, scratch)
     source.read_strided(box, steps, into.transpose(order)[(*index, ...)])
+    return into
+
+
+def _read_windows(
+    step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
+) -> np.ndarray:
+    into = _room(step, out, scratch)
+    fill_windows(step, into)
     return into
 
 
@@ -212,6 +273,19 @@ def _overlay(
         into[...] = np.zeros((), step.dtype) if fill is None else np.frombuffer(fill, step.dtype)[0]
     for place, values in zip(pieces, inputs, strict=True):
         into[_slices(place)] = values
+    return into
+
+
+def _paste(
+    step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
+) -> np.ndarray:
+    composite, box, place = step.args
+    into = _room(step, out, scratch)
+    if place is None:
+        composite.paste(box, into)
+    else:
+        order, index = place
+        composite.paste(box, into.transpose(order)[(*index, ...)])
     return into
 
 
@@ -354,6 +428,7 @@ _KERNELS: dict[str, Kernel] = {
     "read": _read,
     "read_placed": _read_placed,
     "read_strided": _read_strided,
+    "read_windows": _read_windows,
     "gather": _gather,
     "view": _view,
     "elementwise": _elementwise,
@@ -362,6 +437,7 @@ _KERNELS: dict[str, Kernel] = {
     "reduce": _reduce,
     "join": _join,
     "overlay": _overlay,
+    "paste": _paste,
     "downsample": _downsample,
     "reshape": _reshape,
     "pass": _pass,
@@ -370,4 +446,5 @@ _KERNELS: dict[str, Kernel] = {
     **AXIS_KERNELS,
     **CONTRACT_KERNELS,
     **SKETCH_KERNELS,
+    **FUSED_KERNELS,
 }

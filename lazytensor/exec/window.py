@@ -12,19 +12,22 @@ would take turns at it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, whole_box
+from lazytensor.exec.joined import Result, begin_windows, joined_program, program_of_all
 from lazytensor.exec.lower import one_step
+from lazytensor.exec.pasted import pasted_program
 from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, scan_below
 from lazytensor.plan.source import Box, Reading
 
-__all__ = ["Window", "is_shared", "shared_read", "window_of"]
+__all__ = ["Window", "is_shared", "shared_read", "window_of", "windows_of"]
 
 _TOGETHER = 64 << 20
 """Bytes that threads read together as one task; more is cut, so that progress is seen."""
@@ -50,7 +53,9 @@ def window_of(node: Node, limit: int) -> Window | None:
     ``limit``: bytes that a block may hold.
     """
     scan = scan_below(node)
-    if scan is None or scan.source.array is not None:
+    if scan is None:
+        return _joined_window(joined_program(node), limit) or _pasted_window(node, limit)
+    if scan.source.array is not None:
         return None
     nbytes = node.nbytes
     if not 0 < nbytes <= limit:
@@ -70,9 +75,36 @@ def window_of(node: Node, limit: int) -> Window | None:
     return Window(program, whole, worth_sharing) if whole or worth_sharing else None
 
 
-def shared_read(program: Program, out: np.ndarray) -> Reading | None:
+def windows_of(nodes: Sequence[Node], limit: int) -> Window | None:
+    """The one read that several plans are, if they are windows of one source; their arrays together
+    are its result. It may be refused when it is begun."""
+    found = _joined_window(program_of_all(nodes), limit)
+    return None if found is None else Window(found.program, False, True)
+
+
+def _joined_window(program: Program | None, limit: int) -> Window | None:
+    """Windows of one source, read together."""
+    if program is None or program.nbytes > limit:
+        return None
+    whole = stays_whole(program.moved, limit)
+    worth_sharing = _ALONE < program.moved <= min(_TOGETHER, limit)
+    return Window(program, whole, worth_sharing) if whole or worth_sharing else None
+
+
+def _pasted_window(node: Node, limit: int) -> Window | None:
+    """Layers in memory, pasted over each other in one step."""
+    if not node.nbytes > 0 or not stays_whole(node.nbytes, limit):
+        return None
+    program = pasted_program(node)
+    return None if program is None else Window(program, True, False)
+
+
+def shared_read(program: Program, out: Result) -> Reading | None:
     """The reading of a program of one step, for several threads, or None if there is none."""
     step = program.steps[0]
+    if step.op == "read_windows":
+        return begin_windows(step, out)
+    assert isinstance(out, np.ndarray)
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return None
     source, box, steps, place = _asked(step)
@@ -86,6 +118,8 @@ def shared_read(program: Program, out: np.ndarray) -> Reading | None:
 def is_shared(program: Program) -> bool:
     """Whether there is such a reading; nothing is begun."""
     step = program.steps[0]
+    if step.op == "read_windows":
+        return True
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return False
     source, box, steps, _ = _asked(step)

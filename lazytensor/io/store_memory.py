@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from hashlib import blake2b
 from typing import Any
 
 from lazytensor.io.scratch import Scratch
@@ -94,7 +93,11 @@ class DictStore(Store):
     def token(self, key: str) -> Hashable | None:
         """Digest of the entry."""
         value = self.get(key)
-        return None if value is None else blake2b(value, digest_size=16).digest()
+        if value is None:
+            return None
+        from hashlib import blake2b
+
+        return blake2b(value, digest_size=16).digest()
 
     def children(self, prefix: str) -> list[str]:
         """Names one level below ``prefix`` that have keys below them."""

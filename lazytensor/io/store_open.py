@@ -16,11 +16,9 @@ from urllib.parse import unquote
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Store, join_key
-from lazytensor.io.store_fsspec import FsspecStore
 from lazytensor.io.store_local import LocalStore
 from lazytensor.io.store_memory import DictStore
 from lazytensor.io.store_retry import patiently, shown
-from lazytensor.io.store_zip import ZipStore
 
 __all__ = ["http_session", "is_zarr_node", "make_store", "resolve_store"]
 
@@ -153,7 +151,7 @@ def _local(path: str) -> Store:
     if not os.path.exists(path):
         raise SourceNotFoundError(f"there is nothing at {path!r} (from {os.getcwd()!r})")
     if path.endswith(".zip") or _starts_with_zip_magic(path):
-        return ZipStore(path)
+        return _zip_store(path)
     folder, name = os.path.split(os.path.abspath(path))
     hint = f", such as {folder!r}" if name in _DOCUMENTS else ""
     raise FormatError(
@@ -185,7 +183,7 @@ def _zip_inside(root: str, url: str, options: dict[str, Any], missing: tuple[int
     if "::" not in url and (not mark or scheme in _LOCAL_SCHEMES):
         path = _path_of(rest, windows=os.name == "nt") if mark else url
         folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
-        return ZipStore(LocalStore(folder), name, root=root)
+        return _zip_store(LocalStore(folder), name, root=root)
     fs, path = _file_system(url, options)
     return _zip_in(fs, path, root, missing)
 
@@ -193,7 +191,7 @@ def _zip_inside(root: str, url: str, options: dict[str, Any], missing: tuple[int
 def _zip_in(fs: Any, path: str, root: str, missing: tuple[int, ...]) -> Store:
     address, mark, query = path.partition("?")
     folder, _, name = address.rstrip("/").rpartition("/")
-    return ZipStore(_of_file_system(fs, f"{folder}{mark}{query}", missing), name, root=root)
+    return _zip_store(_of_file_system(fs, f"{folder}{mark}{query}", missing), name, root=root)
 
 
 def _file_system(url: str, options: dict[str, Any]) -> tuple[Any, str]:
@@ -246,7 +244,16 @@ def _of_file_system(fs: Any, path: str, missing: tuple[int, ...]) -> Store:
         from lazytensor.io.store_remote import RemoteStore
 
         return RemoteStore(fs, path, missing_status=missing)
+    from lazytensor.io.store_fsspec import FsspecStore
+
     return FsspecStore(fs, path, missing_status=missing)
+
+
+def _zip_store(*args: Any, **options: Any) -> Store:
+    """A zip file; most stores are none, and are there before its reader is imported."""
+    from lazytensor.io.store_zip import ZipStore
+
+    return ZipStore(*args, **options)
 
 
 def _from_file_system(
@@ -289,7 +296,7 @@ def _from_zarr(store: Any, options: dict[str, Any], missing: tuple[int, ...]) ->
             case "MemoryStore":
                 return DictStore(store._store_dict)
             case "ZipStore" if store.read_only:  # else it may have no directory yet
-                return ZipStore(store.path)
+                return _zip_store(store.path)
             case "FsspecStore":
                 fs = getattr(store.fs, "sync_fs", store.fs)
                 return _from_file_system((fs, store.path), options, missing)

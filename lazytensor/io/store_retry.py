@@ -8,12 +8,9 @@ a wrong address or a certificate stays what it is.
 
 from __future__ import annotations
 
-import random
 import re
-import socket
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 __all__ = ["Patience", "patiently", "shown", "status_of"]
@@ -84,10 +81,17 @@ def _passes(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _PASSING_STATUSES
-    if isinstance(getattr(error, "os_error", None), socket.gaierror):
+    if isinstance(getattr(error, "os_error", None), _no_such_host()):
         return False
     names = {kind.__name__ for kind in type(error).__mro__}
     return names.isdisjoint(_LASTING_NAMES) and not names.isdisjoint(_PASSING_NAMES)
+
+
+def _no_such_host() -> type[OSError]:
+    """The error of a lookup; imported when something failed, not with every local array."""
+    from socket import gaierror
+
+    return gaierror
 
 
 def _asked_pause(error: BaseException) -> float:
@@ -97,6 +101,8 @@ def _asked_pause(error: BaseException) -> float:
     text = str(headers.get("Retry-After") or headers.get("retry-after") or "").strip()
     if text.isdigit():
         return float(text)
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError):
@@ -122,6 +128,8 @@ class Patience:
         self._failures += 1
         if self._failures >= ATTEMPTS or not _passes(error):
             return None
+        import random
+
         # Spread, so that many readers that failed together do not come back together.
         pause = FIRST_PAUSE * 2 ** (self._failures - 1) * random.uniform(0.5, 1.0)
         pause = max(pause, _asked_pause(error))

@@ -1,7 +1,8 @@
 """When a kernel is looked up, loaded and compiled, so that no caller ever waits for one.
 
 A kernel is *untried* until its callers have missed enough for a look into the cache, then *ready*,
-or *compiling* in a process of its own (see ``compiler``), or *unavailable* with a reason.
+or *compiling* in a process of its own (see ``compiler``), or *unavailable* with a reason. What only
+compiling needs is imported for that: most processes find everything in the cache.
 
 Forked children keep ready code, which is memory like any other, and look into the cache again for
 what was being compiled. The lock is held across a fork, so that no child inherits llvmlite's own
@@ -10,21 +11,22 @@ lock in the hands of a thread that it does not have.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import math
 import os
 import re
-import subprocess
 import sys
 import threading
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lazytensor.native import objects, store
-from lazytensor.native.compiler import finish, start
 from lazytensor.native.objects import Kernel
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Kernel", "kernel", "reason", "wait"]
 
@@ -87,14 +89,20 @@ class _Build:
             # Of a frozen or embedding program, sys.executable is the program.
             raise RuntimeError("this program is no Python interpreter that could run a compiler")
         job = {"name": self.name, "source": source, "path": path and str(path)}
+        from lazytensor.native.compiler import start
+
         process = start("compiler.main", json.dumps(job).encode(), separate=True)
         # An event, since a thread whose join was interrupted counts as ended (CPython 3.11).
         done = threading.Event()
-        threading.Thread(target=self._await, args=(process, done), daemon=True).start()
+        threading.Thread(
+            target=self._await, args=(process, done), name="lazytensor-compiler", daemon=True
+        ).start()
         self.compiling = done
 
     def _await(self, process: subprocess.Popen[bytes], done: threading.Event) -> None:
         """What the thread does: wait for the process, without the GIL and without the lock."""
+        from lazytensor.native.compiler import finish
+
         try:
             code = finish(process, COMPILE_SECONDS)
             with _lock:
@@ -170,7 +178,9 @@ def reason(name: str, *, text: str | None = None) -> str | None:
 
 def _key(source: str) -> str:
     """Hex digest of all that decides what the object code is."""
-    digest = hashlib.sha256()
+    from hashlib import sha256
+
+    digest = sha256()
     for part in (*_toolchain(), *_parts_of(source), source):
         data = part.encode()
         digest.update(len(data).to_bytes(8, "little") + data)

@@ -45,6 +45,7 @@ __all__ = [
     "store_u16",
     "store_u32",
     "store_u64",
+    "stream_lines",
     "stream_row",
     "u8",
     "u16",
@@ -202,7 +203,7 @@ def fill_row(typing: Any, target: Any, value: Any, nbytes: Any) -> Any:
 
 
 @intrinsic
-def _stream_lines(typing: Any, target: Any, source: Any, lines: Any) -> Any:
+def stream_lines(typing: Any, target: Any, source: Any, lines: Any) -> Any:
     """Copy whole cache lines past the caches; ``target`` is at the start of one.
 
     The mark is a hint of LLVM: processors without such stores write as ever.
@@ -238,7 +239,7 @@ def stream_row(target: int, source: int, nbytes: int) -> None:
         copy_row(target, source, nbytes)
         return
     whole = nbytes & ~(LINE - 1)
-    _stream_lines(target, source, whole // LINE)
+    stream_lines(target, source, whole // LINE)
     if nbytes > whole:
         copy_row(target + whole, source + whole, nbytes - whole)
 

@@ -8,12 +8,10 @@ again. Everything here is an accelerator: what fails is logged once and done wit
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ __all__ = ["folder", "read", "sole_writer", "write"]
 log = logging.getLogger("lazytensor.native")
 
 _MAGIC = b"lazytensor-object-1\n"
-_DIGEST = hashlib.sha256().digest_size
+_DIGEST = 32
 _said: set[str] = set()
 
 
@@ -85,7 +83,13 @@ def read(path: Path | str | None) -> bytes | None:
         _say(f"a compiled kernel is not used: {error}")
         return None
     head, code = content[: len(_MAGIC) + _DIGEST], content[len(_MAGIC) + _DIGEST :]
-    return code if head == _MAGIC + hashlib.sha256(code).digest() else None
+    return code if head == _MAGIC + _checksum(code) else None
+
+
+def _checksum(code: bytes) -> bytes:
+    from hashlib import sha256
+
+    return sha256(code).digest()
 
 
 def write(path: Path | str | None, code: bytes) -> None:
@@ -94,9 +98,11 @@ def write(path: Path | str | None, code: bytes) -> None:
         return
     temporary = None
     try:
+        import tempfile
+
         handle, temporary = tempfile.mkstemp(dir=Path(path).parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(code).digest() + code)
+            file.write(_MAGIC + _checksum(code) + code)
         os.replace(temporary, path)
     except OSError as error:
         _say(f"a compiled kernel is not kept: {error}")

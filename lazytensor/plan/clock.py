@@ -25,10 +25,13 @@ class Clock:
     True
     """
 
-    __slots__ = ("_since", "ns")
+    __slots__ = ("_since", "consumed", "ns")
 
     def __init__(self) -> None:
         self.ns = 0
+        self.consumed = 0
+        """Nanoseconds of those in which a consumer (``plan.source.Consumer``) worked on values, as
+        drivers add them up; it runs in between while a chunk is decoded."""
         self._since = 0
 
     def __enter__(self) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -230,6 +229,8 @@ def _keeps(value: float, method: str, places: int, precision: int, limit: float)
         return True
     if abs(value) * places > limit:
         return False
+    from fractions import Fraction
+
     digits = abs(Fraction(value).numerator).bit_length()
     return digits + places.bit_length() <= precision
 

@@ -19,9 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lazytensor.errors import ShapeError
+from lazytensor.plan.interval_cover import is_covered, is_tiled
+from lazytensor.plan.interval_cut import subtract, without
 from lazytensor.plan.source import Box
 
-__all__ = ["FewIntervals", "IntervalIndex", "Visible", "subtract"]
+__all__ = ["FewIntervals", "IntervalIndex", "Visible"]
 
 _FANOUT = 16
 _TOP = 64
@@ -29,9 +31,6 @@ _TOP = 64
 
 _BATCH = 512
 """Layers whose covers are looked up together: bounds the pairs that are held at once."""
-
-_FEW = 6
-"""Up to this many covers are cut off one after the other; more are divided by a plane first."""
 
 
 class Visible(NamedTuple):
@@ -120,6 +119,15 @@ class IntervalIndex:
         whole = np.flatnonzero(((lo == bounds[:, 0]) & (hi == bounds[:, 1])).all(axis=1))
         if len(whole):
             found, lo, hi = found[whole[-1] :], lo[whole[-1] :], hi[whole[-1] :]
+        if is_tiled(box, lo, hi):
+            pieces = np.stack([lo, hi], axis=-1).tolist()
+            return Visible(
+                [
+                    (k, [tuple(map(tuple, own))])
+                    for k, own in zip(found.tolist(), pieces, strict=True)
+                ],
+                [],
+            )
         missing = _volume(box)
         seen: list[tuple[int, list[Box]]] = []
         for number, pieces in _pieces_from_the_top(lo, hi):
@@ -130,6 +138,11 @@ class IntervalIndex:
                 break
         seen.reverse()
         return Visible(seen, subtract(box, lo, hi) if missing else [])
+
+    def covers(self, box: Box) -> bool:
+        """Whether no position of ``box`` is without a layer: quicker than asking what is seen."""
+        found = self.query(box)
+        return is_covered(box, *self._clipped(found, box))
 
     def _check(self, box: Box) -> None:
         if len(box) != self._ndim:
@@ -207,11 +220,15 @@ class FewIntervals:
             pieces = [part for piece in open_parts if (part := _overlap(piece, own)) is not None]
             if pieces:
                 seen.append((number, sorted(pieces)))
-                open_parts = [part for piece in open_parts for part in _without(piece, own)]
+                open_parts = [part for piece in open_parts for part in without(piece, own)]
                 if not open_parts:
                     break
         seen.reverse()
         return Visible(seen, sorted(open_parts))
+
+    def covers(self, box: Box) -> bool:
+        """Whether no position of ``box`` is without a layer."""
+        return not self.visible(box).holes
 
 
 def _overlap(a: Box, b: Box) -> Box | None:
@@ -225,31 +242,6 @@ def _overlap(a: Box, b: Box) -> Box | None:
     return tuple(out)
 
 
-def subtract(box: Box, lo: np.ndarray, hi: np.ndarray) -> list[Box]:
-    """``box`` without the boxes ``[lo, hi)`` (arrays ``(N, ndim)``), as disjoint boxes in order.
-
-    >>> subtract(((0, 4), (0, 4)), np.array([[1, 1]]), np.array([[3, 9]]))
-    [((0, 1), (0, 4)), ((1, 3), (0, 1)), ((3, 4), (0, 4))]
-    """
-    rest: list[Box] = []
-    work = [(box, lo, hi)]
-    while work:
-        piece, lo, hi = work.pop()
-        bounds = np.array(piece, np.int64).reshape(len(piece), 2)
-        meets = ((lo < bounds[:, 1]) & (hi > bounds[:, 0])).all(axis=1)
-        lo = np.maximum(lo[meets], bounds[:, 0])
-        hi = np.minimum(hi[meets], bounds[:, 1])
-        if ((lo == bounds[:, 0]) & (hi == bounds[:, 1])).all(axis=1).any():
-            continue
-        if len(lo) <= _FEW:
-            rest.extend(_cut_one_by_one(piece, lo, hi))
-            continue
-        axis, at = _cutting_plane(bounds, lo, hi)
-        work.append(((*piece[:axis], (piece[axis][0], at), *piece[axis + 1 :]), lo, hi))
-        work.append(((*piece[:axis], (at, piece[axis][1]), *piece[axis + 1 :]), lo, hi))
-    return sorted(rest)
-
-
 def _pieces_from_the_top(lo: np.ndarray, hi: np.ndarray) -> Iterator[tuple[int, list[Box]]]:
     """Visible pieces of every box, last one first."""
     index = IntervalIndex(lo, hi)
@@ -258,41 +250,6 @@ def _pieces_from_the_top(lo: np.ndarray, hi: np.ndarray) -> Iterator[tuple[int, 
         for number, covers in index._later(max(0, last - _BATCH), last):
             own = tuple((a, b) for a, b in boxes[number])
             yield number, subtract(own, lo[covers], hi[covers]) if len(covers) else [own]
-
-
-def _cut_one_by_one(box: Box, lo: np.ndarray, hi: np.ndarray) -> list[Box]:
-    pieces = [box]
-    for cover_lo, cover_hi in zip(lo.tolist(), hi.tolist(), strict=True):
-        cover = tuple(zip(cover_lo, cover_hi, strict=True))
-        pieces = [part for piece in pieces for part in _without(piece, cover)]
-    return pieces
-
-
-def _without(piece: Box, cover: Box) -> Iterator[Box]:
-    """At most two parts a dim; outer dims are cut first, so that parts keep whole inner rows."""
-    if any(a >= d or b <= c for (a, b), (c, d) in zip(piece, cover, strict=True)):
-        yield piece
-        return
-    for axis, ((a, b), (c, d)) in enumerate(zip(piece, cover, strict=True)):
-        before, behind = piece[:axis], piece[axis + 1 :]
-        if a < c:
-            yield (*before, (a, c), *behind)
-        if d < b:
-            yield (*before, (d, b), *behind)
-        piece = (*before, (max(a, c), min(b, d)), *behind)
-
-
-def _cutting_plane(bounds: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> tuple[int, int]:
-    """Median edge of the covers along the dim with the most edges inside the piece.
-
-    No cover is the whole piece, so there is an edge inside in some dim.
-    """
-    inside = []
-    for axis, (start, stop) in enumerate(bounds.tolist()):
-        edges = np.unique(np.concatenate([lo[:, axis], hi[:, axis]]))
-        inside.append(edges[(edges > start) & (edges < stop)])
-    axis = max(range(len(inside)), key=lambda d: len(inside[d]))
-    return axis, int(inside[axis][len(inside[axis]) // 2])
 
 
 def _volume(box: Box) -> int:

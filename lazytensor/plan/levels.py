@@ -25,9 +25,7 @@ that they were opened with.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -110,7 +108,9 @@ def new_content() -> str:
     >>> len(new_content()), new_content() == new_content()
     (32, False)
     """
-    return secrets.token_hex(16)
+    from secrets import token_hex
+
+    return token_hex(16)
 
 
 def content_key(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> str | None:
@@ -134,7 +134,9 @@ def content_key(document: Mapping[str, Any], attributes: Mapping[str, Any]) -> s
     except RecursionError:
         # What is nested too deep to be written down again cannot be compared either.
         return None
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    from hashlib import blake2b
+
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def make_attributes(content: str, stamp: Stamp | None = None) -> dict[str, Any]:

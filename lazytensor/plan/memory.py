@@ -50,7 +50,7 @@ class MemorySource(MadeSource):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The key holds an id, which means nothing in another process.
-        return _restore, (self.array, self.cut, self.spec.dims, self.firm)
+        return _restore, (self.array, self.cut, self.spec.dims, self.firm, self.spec.dtype)
 
     @property
     def label(self) -> str:
@@ -76,7 +76,11 @@ def _plain(chunk: int | Sequence[int]) -> int | tuple[int, ...]:
     return int(chunk) if isinstance(chunk, (int, np.integer)) else tuple(int(c) for c in chunk)
 
 
-def _restore(array: np.ndarray, chunks: Any, dims: tuple[str, ...], firm: bool) -> MemorySource:
+def _restore(
+    array: np.ndarray, chunks: Any, dims: tuple[str, ...], firm: bool, dtype: np.dtype
+) -> MemorySource:
+    # NumPy hands pickled arrays on in the byte order of the machine.
+    array = np.asarray(array, dtype)
     return MemorySource(array, chunks=chunks, dims=dims, firm=firm)
 
 

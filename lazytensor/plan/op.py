@@ -37,7 +37,8 @@ class Op:
     ``expr`` is Python source that Numba compiles, with ``{0}``, ``{1}``, ``{2}`` for operands that
     are already cast to the loop's dtypes and ``{bits}`` for the width of the first; its value is
     cast to the loop's result. It may use ``np`` and needs ``error_model="numpy"``. ``exprs`` has
-    the exceptions by dtype kind, None where only ``evaluate`` is right. ``refuse`` raises for
+    the exceptions by dtype kind, or kind and size; None where only ``evaluate`` gives the same
+    bits, or is as fast. ``refuse`` raises for
     Python scalars that can be seen to be wrong before anything is computed.
 
     >>> from lazytensor.plan.ops import ELEMENTWISE
@@ -129,13 +130,16 @@ class Op:
     def expression(self, loop: Loop) -> str | None:
         """Source of one element in a compiled kernel, or None where there is no scalar twin.
 
-        Half floats have none of their own: widen them to float32, as NumPy does, and round the
-        result.
+        It is for bools, integers, and floats of the processor; half floats, complex numbers and
+        comparisons of int64 with uint64 are NumPy's own.
         """
         first = loop.operands[-1]
-        if first.kind not in "biufc" or (first.kind == "f" and first.itemsize == 2):
+        if first.kind not in "biuf" or first.char in "eg":
             return None
-        source = self.exprs.get(first.kind, self.expr)
+        if self.compares and loop.operands[0] != first:
+            return None
+        code = f"{first.kind}{first.itemsize}"
+        source = self.exprs.get(code, self.exprs.get(first.kind, self.expr))
         if source is None:
             return None
         return source.replace("{bits}", str(8 * first.itemsize))

@@ -45,12 +45,17 @@ __all__ = ["ROWS"]
 _RAISED = "({1} if {0} < {1} or {1} != {1} else {0})"
 _CLIPPED = f"({{2}} if {_RAISED} > {{2}} or {{2}} != {{2}} else {_RAISED})"
 
-# Numba follows the standard where an operand is infinite or the divisor 0, NumPy follows Python.
-_FLOOR_DIVIDED = (
-    "({0} / {1} if {1} == 0 else {0} - {0} if not np.isfinite({0}) else "
-    "(-1.0 if ({0} < 0) != ({1} < 0) and {0} != 0 else {0} / {1}) if np.isinf({1}) else "
-    "np.floor_divide({0}, {1}))"
-)
+# Quotients of floats of so many digits, rounded down, are those of the integers: a quotient that is
+# no whole number is farther from one than it is rounded. NumPy's own code for floats takes its time
+# over exactness.
+_FLOOR_DIVIDED = "(np.{int}(np.floor(np.{float}({0}) / np.{float}({1}))) if {1} != 0 else 0)"
+_SHORT = _FLOOR_DIVIDED.replace("{int}", "int32").replace("{float}", "float32")
+_LONG = _FLOOR_DIVIDED.replace("{int}", "int64").replace("{float}", "float64")
+_QUOTIENTS = {"i1": _SHORT, "u1": _SHORT, "i2": _SHORT, "u2": _SHORT, "i4": _LONG, "u4": _LONG}
+_REMAINDERS = {
+    code: f"({{0}} - {{1}} * {quotient} if {{1}} != 0 else 0)"
+    for code, quotient in _QUOTIENTS.items()
+}
 
 ROWS: tuple[Op, ...] = (
     unary_row(
@@ -84,6 +89,7 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "atan2",
         np.arctan2,
+        None,
         doc="Angle of the point ``(x2, x1)``, in radians on [-π, π].",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -131,10 +137,7 @@ ROWS: tuple[Op, ...] = (
         resolver=by_common,
         compute=compute_clip,
         expr=_CLIPPED,
-        exprs={
-            "b": "({0} or {1}) and {2}",
-            "c": None,
-        },
+        exprs={"b": "({0} or {1}) and {2}"},
         functions=("clip",),
         doc="``x`` limited to ``[min, max]``; a bound that is None limits nothing.",
         note="The dtype is the promoted dtype of all three; Python scalars do not raise it. NaN in "
@@ -147,7 +150,6 @@ ROWS: tuple[Op, ...] = (
         "conj",
         np.conjugate,
         "{0}",
-        exprs={"c": "np.conj({0})"},
         doc="Complex conjugate; real numbers are their own.",
         note=KEPT,
         takes=NUMBERS,
@@ -157,6 +159,7 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "copysign",
         np.copysign,
+        None,
         doc="Magnitude of ``x1`` with the sign of ``x2``, which counts also for zero and NaN.",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -169,7 +172,6 @@ ROWS: tuple[Op, ...] = (
         "divide",
         np.divide,
         "{0} / {1}",
-        exprs={"c": None},
         doc="Quotient ``x1 / x2``.",
         note=f"{FLOATING} Division by zero gives an infinity, 0 / 0 NaN; nothing warns.",
         takes=NUMBERS,
@@ -178,14 +180,13 @@ ROWS: tuple[Op, ...] = (
     ),
     compare_row("equal", np.equal, "==", "eq"),
     curve_row("exp", np.exp, "Exponential function.", "[0.0, 1.0]"),
-    curve_row(
-        "expm1", np.expm1, "``exp(x) - 1``, exact also near 0.", "[0.0, 1e-10]", exprs={"c": None}
-    ),
+    curve_row("expm1", np.expm1, "``exp(x) - 1``, exact also near 0.", "[0.0, 1e-10]"),
     rounding_row("floor", np.floor, "Greatest whole number not greater than ``x``."),
     binary_row(
         "floor_divide",
         np.floor_divide,
-        exprs={"f": _FLOOR_DIVIDED},
+        None,
+        exprs=_QUOTIENTS,
         doc="Quotient ``x1 / x2`` rounded down, the partner of ``remainder``.",
         note=f"{PROMOTED} Integers divided by zero give 0. Infinite dividends give NaN and "
         "infinite divisors -1 or 0, as Python has it (the standard allows it).",
@@ -198,6 +199,7 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "hypot",
         np.hypot,
+        None,
         doc="``sqrt(x1**2 + x2**2)`` without overflow on the way.",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -210,7 +212,6 @@ ROWS: tuple[Op, ...] = (
         resolver=by_part,
         compute=compute_imag,
         expr="0",
-        exprs={"c": "{0}.imag"},
         functions=("imag",),
         doc="Imaginary part; 0 for real numbers.",
         note="The dtype is that of the parts of ``x``.",
@@ -225,13 +226,12 @@ ROWS: tuple[Op, ...] = (
     compare_row("less_equal", np.less_equal, "<=", "le"),
     curve_row("log", np.log, "Natural logarithm.", "[1.0, 2.0]", "Of 0 it is -inf."),
     curve_row("log10", np.log10, "Logarithm to base 10.", "[1.0, 1000.0]", "Of 0 it is -inf."),
-    curve_row(
-        "log1p", np.log1p, "``log(1 + x)``, exact also near 0.", "[0.0, 1e-10]", exprs={"c": None}
-    ),
+    curve_row("log1p", np.log1p, "``log(1 + x)``, exact also near 0.", "[0.0, 1e-10]"),
     curve_row("log2", np.log2, "Logarithm to base 2.", "[1.0, 8.0]", "Of 0 it is -inf."),
     binary_row(
         "logaddexp",
         np.logaddexp,
+        None,
         doc="``log(exp(x1) + exp(x2))`` without overflow on the way.",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -252,7 +252,8 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "maximum",
         np.maximum,
-        exprs={"b": "{0} or {1}", "i": "max({0}, {1})", "u": "max({0}, {1})", "c": None},
+        "({0} if {0} > {1} or {0} != {0} else {1})",
+        exprs={"b": "{0} or {1}"},
         doc="The greater of ``x1`` and ``x2``.",
         note=f"{PROMOTED} NaN in either gives NaN.",
         takes=REAL,
@@ -262,7 +263,8 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "minimum",
         np.minimum,
-        exprs={"b": "{0} and {1}", "i": "min({0}, {1})", "u": "min({0}, {1})", "c": None},
+        "({0} if {0} < {1} or {0} != {0} else {1})",
+        exprs={"b": "{0} and {1}"},
         doc="The smaller of ``x1`` and ``x2``.",
         note=f"{PROMOTED} NaN in either gives NaN.",
         takes=REAL,
@@ -294,6 +296,7 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "nextafter",
         np.nextafter,
+        None,
         doc="The float next to ``x1`` in the direction of ``x2``.",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -314,10 +317,7 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "pow",
         np.power,
-        "{0} ** {1}",
-        # NumPy multiplies integers exactly and refuses negative exponents; an expression can do
-        # neither.
-        exprs={"i": None, "u": None, "c": None},
+        None,
         compute=compute_power,
         refuse=refuse_power,
         doc="``x1`` to the power of ``x2``.",
@@ -333,7 +333,6 @@ ROWS: tuple[Op, ...] = (
         resolver=by_part,
         compute=compute_real,
         expr="{0}",
-        exprs={"c": "{0}.real"},
         functions=("real",),
         doc="Real part.",
         note="The dtype is that of the parts of ``x``.",
@@ -347,7 +346,6 @@ ROWS: tuple[Op, ...] = (
         exprs={
             "i": "({0} if {0} == 1 or {0} == -1 else {0} ^ {0})",
             "u": "({0} if {0} == 1 else {0} ^ {0})",
-            "c": None,
         },
         compute=compute_reciprocal,
         doc="``1 / x``.",
@@ -359,8 +357,8 @@ ROWS: tuple[Op, ...] = (
     binary_row(
         "remainder",
         np.remainder,
-        # A zero has the sign of the divisor, which Numba forgets.
-        exprs={"f": "(np.remainder({0}, {1}) or np.copysign(0.0, {1}))"},
+        None,
+        exprs=_REMAINDERS,
         doc="What ``floor_divide`` leaves over; it has the sign of ``x2``.",
         note=f"{PROMOTED} Integers divided by zero leave 0.",
         takes=REAL,
@@ -378,7 +376,11 @@ ROWS: tuple[Op, ...] = (
         "sign",
         np.sign,
         # NumPy's sign of -0.0 is 0.0.
-        exprs={"u": "(1 if {0} > 0 else 0)", "f": "np.sign({0}) + 0.0", "c": None},
+        "(1 if {0} > 0 else -1 if {0} < 0 else 0)",
+        exprs={
+            "u": "(1 if {0} > 0 else 0)",
+            "f": "(1.0 if {0} > 0 else -1.0 if {0} < 0 else {0} if {0} != {0} else 0.0)",
+        },
         doc="-1, 0 or 1 as ``x`` is negative, zero or positive; of complex numbers ``x / abs(x)``.",
         note=f"{KEPT} NaN gives NaN.",
         takes="numbers other than bools",
@@ -396,7 +398,14 @@ ROWS: tuple[Op, ...] = (
     ),
     curve_row("sin", np.sin, "Sine of an angle in radians.", "[0.0, 1.0]"),
     curve_row("sinh", np.sinh, "Hyperbolic sine.", "[0.0, 1.0]"),
-    curve_row("sqrt", np.sqrt, "Square root.", "[4.0, 2.0]", "Of negative real numbers it is NaN."),
+    curve_row(
+        "sqrt",
+        np.sqrt,
+        "Square root.",
+        "[4.0, 2.0]",
+        "Of negative real numbers it is NaN.",
+        exprs={"f": "np.sqrt({0})"},
+    ),
     unary_row(
         "square",
         np.square,

@@ -227,20 +227,22 @@ def binary_row(name: str, ufunc: np.ufunc, expr: str | None = "", **row: Any) ->
 
 
 def curve_row(name: str, ufunc: np.ufunc, doc: str, example: str, note: str = "", **row: Any) -> Op:
-    """A function of one float, real or complex, computed by the platform's mathematics."""
+    """A function of one float, real or complex, computed by the platform's mathematics.
+
+    NumPy's own vector code is fast, and differs from other code in the last places: there is no
+    scalar twin unless ``exprs`` has one.
+    """
     note = f"{FLOATING} {note}".strip()
-    return unary_row(name, ufunc, doc=doc, takes=FLOATS, note=note, example=(example,), **row)
+    return unary_row(name, ufunc, None, doc=doc, takes=FLOATS, note=note, example=(example,), **row)
 
 
 def compare_row(name: str, ufunc: np.ufunc, sign: str, dunder: str, **row: Any) -> Op:
     """A comparison; integers of different signedness compare by value, complex real part first."""
     note = f"{TRUTH} Integers compare by value whatever their dtypes; NaN compares unequal."
-    ordering = sign not in ("==", "!=")
     return binary_row(
         name,
         ufunc,
         f"{{0}} {sign} {{1}}",
-        exprs={"c": None} if ordering else {},
         doc=f"Truth of ``x1 {sign} x2``, element by element.",
         note=note,
         takes=ANY,

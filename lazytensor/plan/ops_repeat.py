@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 
 import numpy as np
 
@@ -89,6 +88,8 @@ def _product(value: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     if value.dtype.itemsize > 8 or not math.isfinite(one) or one == 0:
         # Infinities, NaN and zeros of both signs stay what they are, however often they are added.
         return value * value.dtype.type(count), zero
+    from fractions import Fraction
+
     exact = Fraction(one) * count
     try:
         total = float(exact)

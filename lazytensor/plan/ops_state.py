@@ -45,6 +45,7 @@ __all__ = [
     "Place",
     "State",
     "spread_nbytes",
+    "spread_of_sums",
 ]
 
 State = tuple[np.ndarray, ...]
@@ -54,6 +55,8 @@ Params = Mapping[str, Any]
 _PAIRWISE = 128  # elements summed one after another before sums are paired, as NumPy does
 _PIECE = 1 << 17  # elements that are looked at together where each of them takes further memory
 _FEWEST = 16  # of them at least for each element of a state
+_FEW_SHORT = 1 << 15  # squares of so many integers of 16 bits, times their number, fit into 63 bits
+_MANY_SHORT = 1 << 31  # the sum of so many such squares may not
 _INT64 = np.dtype(np.int64)
 _UINT64 = np.dtype(np.uint64)
 _FLOAT64 = np.dtype(np.float64)
@@ -223,6 +226,8 @@ def _first_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -
 
 def _spread_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place) -> State:
     """Piece by piece: what a variance needs beside the block then stays in the caches."""
+    if block.dtype.kind in "biu" and block.dtype.itemsize <= 2 and block.size < _MANY_SHORT:
+        return spread_of_sums(math.prod([block.shape[d] for d in axes]), *_sums(block, axes))
     accumulator = _COMPLEX128 if block.dtype.kind == "c" else _FLOAT64
     if block.dtype.kind in "fc" and block.dtype.itemsize > accumulator.itemsize:
         accumulator = block.dtype
@@ -243,6 +248,42 @@ def _spread_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place
         return reduce(_spread_merge, states)
     count, mean, squares = (np.concatenate(parts, axis) for parts in zip(*states, strict=True))
     return count, mean, squares
+
+
+def _sums(block: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
+    """Sums, and sums of squares, of integers of up to 16 bits: both are exact."""
+    kept = tuple([1 if d in axes else n for d, n in enumerate(block.shape)])
+    total, squares = np.zeros(kept, np.int64), np.zeros(kept, np.int64)
+    axis = next((d for d, n in enumerate(block.shape) if n > 1), 0)
+    rows = block.shape[axis] if block.ndim else 1
+    size = max(1, rows * _PIECE // max(1, block.size))
+    inside = (slice(None),) * axis
+    for i in range(0, rows, size):
+        piece = block[(*inside, slice(i, i + size))] if block.ndim else block
+        place = (*inside, slice(i, i + size)) if block.ndim and axis not in axes else ...
+        total[place] += _total(piece, axes, _INT64)
+        # The square of -2^15 still fits.
+        wide = np.array(piece, np.int32 if piece.dtype.kind == "i" else np.uint32)
+        squares[place] += _total(np.multiply(wide, wide, out=wide), axes, _INT64)
+    return total, squares
+
+
+def spread_of_sums(count: int, total: np.ndarray, squares: np.ndarray) -> State:
+    """The state of a variance from exact sums of ``count`` integers of up to 16 bits each.
+
+    Both sums are int64. The sum of squared deviations is exact before it is rounded.
+
+    >>> [part.tolist() for part in spread_of_sums(4, np.array([10]), np.array([30]))]
+    [[4], [2.5], [5.0]]
+    """
+    n = max(count, 1)
+    if count >= _FEW_SHORT:
+        # Products leave 64 bits, but then few positions are kept: a block is not that large.
+        exact, of_squares = total.astype(object), squares.astype(object)
+        spread = np.asarray((n * of_squares - exact * exact) / n, np.float64)
+    else:
+        spread = np.asarray((n * squares - total * total) / n)
+    return np.full(total.shape, count, np.int64), np.asarray(total / n), spread
 
 
 def _spread_of(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> State:

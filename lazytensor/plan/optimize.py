@@ -30,6 +30,7 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Rechunk, Scan, View
 from lazytensor.plan.nodes_block import Call
+from lazytensor.plan.nodes_join import Join
 from lazytensor.plan.rules import PASSES
 from lazytensor.plan.rules.law import Law
 from lazytensor.plan.rules.pyramid import may_be_a_level
@@ -97,6 +98,9 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
         with collector_waits(is_large(root)):
             return _fixpoint(root, flags, trace.firings)
     window = _window(root, flags)
+    if window is None and type(root) is Join and len(root.inputs) > 1:
+        # Of windows that stay as they are, no law makes anything else: they are no constants.
+        window = root if all(_window(x, flags) is x for x in root.inputs) else None
     if window is not None:
         return window
     return _remembered(root, flags, lambda: _chain(root, flags) or _fixpoint(root, flags, []))

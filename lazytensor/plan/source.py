@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Box", "Consumer", "Fetched", "KnownSource", "MadeSource", "MeasuredSource", "Read", "Reading",
     "RemoteSource", "SharedSource", "Source", "Storage", "StridedSource", "ThroughSource",
-    "UnitSize", "window",
+    "UnitSize", "WindowedSource", "window",
 ]  # fmt: skip
 
 Box = tuple[tuple[int, int], ...]
@@ -184,19 +184,48 @@ class Consumer(Protocol):
 class ThroughSource(StridedSource, Protocol):
     """A source that hands over its values as they are decoded.
 
-    Engines ask whether the method is there.
+    Engines ask whether the method is there. It is of use where decoding goes chunk by chunk; what
+    is in memory, or mapped, or read as a whole, engines hand over themselves.
     """
 
     def read_through(self, box: Box, steps: tuple[int, ...], consumer: Consumer) -> bool:
         """Give ``consumer`` every value of a ``read_strided`` once; False, and nothing done, if not
         in pieces.
 
-        The pieces are what the stored cells hold of the box, in C order of the cells, given by the
-        calling thread: so whatever is added up is added up in the same order every time. False
-        where the factors do not divide the pieces, and where there is no fast way: then the caller
-        reads the box and hands over the whole. Errors as ``read_into``; after one, the consumer has
-        taken some of the pieces.
+        The pieces are what the stored cells hold of the box, several side by side as one where they
+        are narrow. The calling thread gives them all, in an order that depends on what is stored
+        alone: so whatever is added up is added up in the same order every time. False where the
+        factors do not divide the pieces, and where there is no fast way: then the caller reads the
+        box and hands over the whole. Counting and errors as in ``read_into``; after an error, the
+        consumer has taken some of the pieces.
         """
+        ...
+
+
+class WindowedSource(StridedSource, Protocol):
+    """A source that reads many small windows at once.
+
+    Engines ask whether the methods are there.
+    """
+
+    def read_windows(
+        self,
+        starts: np.ndarray,
+        counts: Sequence[int],
+        steps: Sequence[int],
+        outs: Sequence[np.ndarray] | np.ndarray,
+    ) -> Reading | None:
+        """Begin to fill ``outs[i]`` with the ``counts`` elements that lie ``steps`` apart from
+        ``starts[i]`` on; None where that is better done one by one.
+
+        ``starts``: ``(windows, dims)`` int64, coordinates; all lies in the domain. ``outs``: of
+        shape ``counts`` and the same strides, or one array of all. What several windows want is
+        read once. Threads, errors and all else as in ``shared_read``.
+        """
+        ...
+
+    def reads_windows(self, elements: int) -> bool:
+        """Whether it would begin one now for windows of so many elements together."""
         ...
 
 

@@ -58,7 +58,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError("no process can be started")
 
-    monkeypatch.setattr(build, "start", refuse)
+    monkeypatch.setattr(compiler, "start", refuse)
 
 
 def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lazytensor as lt
+from lazytensor.plan import garbage
 from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.optimize import optimize
 
@@ -106,3 +107,31 @@ def test_a_forked_child_has_it_on() -> None:
         assert os.waitpid(pid, 0)[1] == 0
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_is_imported_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything frozen afterwards, and what others froze stays so."""
+    monkeypatch.setattr(garbage, "_MODULES", -1)
+    looked: list[str] = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        looked.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(look)
+    try:
+        with garbage.importing():
+            made = [[number] for number in range(50_000)]
+            assert not looked
+    finally:
+        gc.callbacks.remove(look)
+    assert len(made) == 50_000
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with garbage.importing():
+            pass
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()

@@ -13,6 +13,7 @@ import pytest
 
 import lazytensor as lt
 from lazytensor.plan import node as node_module
+from lazytensor.plan.memory import array_node
 from lazytensor.plan.node import Node, rebuild, walk
 from lazytensor.plan.nodes import Cast, Constant, Elementwise
 from lazytensor.plan.optimize import optimize
@@ -187,3 +188,14 @@ class TestWalking:
         assert rebuild(root, {x._node: y._node}) is ((y + 1) * 2)._node
         assert rebuild(root, {}) is root
         assert isinstance(root, Elementwise)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_arrays_keep_their_byte_order(protocol: int) -> None:
+    for dtype in (">f4", "<f4", ">i2"):
+        values = np.arange(6, dtype=dtype).reshape(2, 3)
+        restored = pickle.loads(pickle.dumps(array_node(values.T), protocol))
+        assert restored.dtype == values.dtype
+        assert restored.dtype.str == values.dtype.str
+        assert restored.source.array.dtype.str == values.dtype.str
+        np.testing.assert_array_equal(restored.source.array, values.T)

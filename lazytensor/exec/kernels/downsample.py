@@ -5,7 +5,8 @@ coordinates ``[b*f, (b+1)*f)``, as far as the block reaches. Along one dim the c
 into at most three runs of equal width (cut at the low end, complete, cut at the high end), so a
 block is a product of few boxes with windows of one size each, and no Python loop ever runs over
 output elements. This module owns that geometry; what a window is reduced to is in
-``downsample_mean`` (arithmetic) and ``downsample_order`` (median, mode, min, max).
+``downsample_mean`` (arithmetic) and ``downsample_order`` (median, mode, min, max), and in
+``windows``, which has compiled code for complete windows (and for some that are cut).
 
 The rules are those of ``tensorstore.downsample``; values where its order of evaluation is undefined
 (NaN in a median or a mode) are fixed here: NaNs sort behind all numbers.
@@ -13,6 +14,7 @@ The rules are those of ``tensorstore.downsample``; values where its order of eva
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +23,8 @@ from lazytensor.errors import ShapeError
 from lazytensor.exec.kernels.downsample_mean import mean_into
 from lazytensor.exec.kernels.downsample_order import extreme_into, median_into, mode_into
 from lazytensor.exec.kernels.downsample_windows import Run, runs_of
+from lazytensor.exec.kernels.windows import saved_seconds, takes_cut, window_consumer
+from lazytensor.native.kernels.chunk_block import MOST_RANK
 from lazytensor.plan.downsampling import check_factors, check_method, number_kind
 
 __all__ = ["check_method", "downsample_into", "work_nbytes"]
@@ -101,7 +105,7 @@ def downsample_into(
         out[...] = block[tuple(run.base for (run,) in runs)]
         return
     with np.errstate(all="ignore"):
-        _reduce(block, runs, out, method)
+        _reduce(block, runs, factors, out, method)
 
 
 _WORK = {
@@ -131,16 +135,92 @@ def work_nbytes(method: str, dtype: np.dtype, elements: int) -> int:
 
 
 def _reduce(
-    block: np.ndarray, runs: tuple[tuple[Run, ...], ...], out: np.ndarray, method: str
+    block: np.ndarray,
+    runs: tuple[tuple[Run, ...], ...],
+    factors: tuple[int, ...],
+    out: np.ndarray,
+    method: str,
 ) -> None:
     """Reduce in a dtype that the kernels know: native byte order, whole bytes."""
     work = _working_dtype(block.dtype)
     if work == block.dtype and work.isnative:
-        _REDUCTIONS[method](block, runs, out)
+        _reduce_native(block, runs, factors, out, method)
         return
     result = np.empty(out.shape, work)
-    _REDUCTIONS[method](block.astype(work), runs, result)
+    _reduce_native(block.astype(work), runs, factors, result, method)
     out[...] = result.astype(out.dtype)
+
+
+_MANY_VALUES = 4096
+"""Calling compiled code takes as long as reducing about so many values without."""
+
+
+def _reduce_native(
+    block: np.ndarray,
+    runs: tuple[tuple[Run, ...], ...],
+    factors: tuple[int, ...],
+    out: np.ndarray,
+    method: str,
+) -> None:
+    """What compiled code takes by it, if it is there and that is much; all else by NumPy."""
+    plain = _REDUCTIONS[method]
+    taken = _taken(runs, factors, cut=takes_cut(method, block.dtype))
+    if not _reduce_compiled(block, taken, factors, out, method):
+        plain(block, runs, out)
+        return
+    if taken == runs:
+        return
+    for box in itertools.product(*runs):
+        if not all(run in dim_taken for run, dim_taken in zip(box, taken, strict=True)):
+            part, into = block[tuple(run.base for run in box)], out[tuple(run.cells for run in box)]
+            plain(part, tuple((_alone(run),) for run in box), into)
+
+
+def _alone(run: Run) -> Run:
+    """A run by itself: of cells and values that begin with its own."""
+    cells, base = run.cells, run.base
+    return Run(slice(0, cells.stop - cells.start), slice(0, base.stop - base.start), run.width)
+
+
+def _taken(
+    runs: tuple[tuple[Run, ...], ...], factors: tuple[int, ...], *, cut: bool
+) -> tuple[tuple[Run, ...], ...]:
+    """The runs of complete windows, and behind them those that may be cut; none where there are
+    none."""
+    taken = []
+    for dim_runs, factor in zip(runs, factors, strict=True):
+        first = next((k for k, run in enumerate(dim_runs) if run.width == factor), None)
+        if first is None:
+            first = len(dim_runs)
+            if cut and len(dim_runs) == 1 and dim_runs[0].width == 1:
+                first = 0
+        end = first + 1
+        if cut and end < len(dim_runs) and dim_runs[end].width == 1:
+            end += 1
+        taken.append(dim_runs[first:end])
+    return tuple(taken)
+
+
+def _reduce_compiled(
+    block: np.ndarray,
+    taken: tuple[tuple[Run, ...], ...],
+    factors: tuple[int, ...],
+    out: np.ndarray,
+    method: str,
+) -> bool:
+    """Reduce the windows of some runs; False if nothing was done."""
+    if block.size < _MANY_VALUES or not all(taken) or block.ndim > MOST_RANK:
+        return False
+    values = block[tuple(slice(dim[0].base.start, dim[-1].base.stop) for dim in taken)]
+    into = out[tuple(slice(dim[0].cells.start, dim[-1].cells.stop) for dim in taken)]
+    if values.size < _MANY_VALUES:
+        return False
+    saves = saved_seconds(method, values.shape)
+    consumer = window_consumer(method, block.dtype, factors, into, saves=saves)
+    if consumer is None:
+        return False
+    consumer.take(values, (0,) * values.ndim)
+    return True
 
 
 def _working_dtype(dtype: np.dtype) -> np.dtype:

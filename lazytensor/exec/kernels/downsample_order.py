@@ -15,6 +15,7 @@ import numpy as np
 
 from lazytensor.exec.kernels.downsample_keys import Keys, decode, encode, has_negative_zero
 from lazytensor.exec.kernels.downsample_windows import Box, Run, boxes, fold, planes, rows
+from lazytensor.native.kernels.networks import odd_even_merge_sort
 from lazytensor.plan.downsampling import number_kind
 
 __all__ = ["extreme_into", "median_into", "mode_into"]
@@ -170,37 +171,14 @@ def _run_network(places: list[np.ndarray], network: tuple[Step, ...]) -> None:
 def _network(size: int, wanted: int | None) -> tuple[Step, ...]:
     """Batcher's odd-even merge sort of ``size`` places, pruned to what ``wanted`` depends on.
 
-    The network of the next power of two sorts any smaller number when the steps beyond are left
-    out: missing places count as largest, and a step moves the larger value up only.
-
     >>> _network(2, None)
     ((0, 1, True, True),)
     """
     needed = set(range(size)) if wanted is None else {wanted}
     steps: list[Step] = []
-    for low, high in reversed(_odd_even_merge_sort(size)):
+    for low, high in reversed(odd_even_merge_sort(size)):
         needs_low, needs_high = low in needed, high in needed
         if needs_low or needs_high:
             steps.append((low, high, needs_low, needs_high))
             needed |= {low, high}
     return tuple(reversed(steps))
-
-
-def _odd_even_merge_sort(size: int) -> list[tuple[int, int]]:
-    """Comparators in order (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M)."""
-    comparators = []
-    top = 1 << max(size - 1, 1).bit_length() - 1
-    merged = top
-    while merged > 0:
-        stride, offset, distance = top, 0, merged
-        while True:
-            comparators += [
-                (low, low + distance) for low in range(size - distance) if low & merged == offset
-            ]
-            if stride == merged:
-                break
-            distance = stride - merged
-            stride >>= 1
-            offset = merged
-        merged >>= 1
-    return comparators

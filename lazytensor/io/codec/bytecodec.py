@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from lazytensor.errors import ChunkDecodeError
+from lazytensor.io.codec.direct import decode_blosc, decode_lz4
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
@@ -89,15 +90,6 @@ def not_above(name: str, announced: int, most: int) -> int:
     return announced
 
 
-@cache
-def _blosc() -> Any:
-    from numcodecs import blosc
-
-    # blosc's own threads serialise on one lock, and do not survive a fork.
-    blosc.use_threads = False
-    return blosc
-
-
 class BloscCodec(ByteCodec):
     """blosc 1 with any inner compressor and shuffle; the header says which."""
 
@@ -122,7 +114,7 @@ class BloscCodec(ByteCodec):
         if not size:
             return target
         try:
-            _blosc().decompress(data, target)
+            decode_blosc(data, target)
         except (RuntimeError, ValueError) as error:
             raise ChunkDecodeError(f"blosc: {error}") from error
         return target
@@ -151,13 +143,6 @@ def _lz4_block() -> Any:
     return lz4.block
 
 
-@cache
-def _numcodecs_lz4() -> Any:
-    from numcodecs import lz4
-
-    return lz4
-
-
 class Lz4Codec(ByteCodec):
     """A 32-bit size and one LZ4 block, as numcodecs frames it."""
 
@@ -181,12 +166,13 @@ class Lz4Codec(ByteCodec):
                 decoded: Buffer = _lz4_block().decompress(data)
             else:
                 target = scratch.take(slot, size) if out is None else out
-                decoded = _numcodecs_lz4().decompress(data, target)
+                decoded = target[: decode_lz4(memoryview(data)[_LZ4_HEADER:], target)]
         except (RuntimeError, ValueError, _lz4_block().LZ4BlockError) as error:
             raise ChunkDecodeError(f"lz4: {error}") from error
         if len(decoded) != size:
             raise mismatch("lz4", size, len(decoded))
-        if out is not None and decoded is not out:
+        if out is None:
+            return decoded
+        if size <= _LARGE_LZ4:
             out[:] = decoded
-            return out
-        return decoded
+        return out

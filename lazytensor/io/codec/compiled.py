@@ -2,7 +2,8 @@
 
 The loop over chunks in Python costs 5 to 10 µs for each, and two threads take turns in it; NumPy's
 strided copy from the decoded chunk to its place takes as long again. Here, one call decodes any
-number of chunks that lie in memory and scatters each into the destination in the same pass.
+number of chunks that lie in memory and scatters each into the destination in the same pass, or
+gives each to a consumer (``io.handed``).
 
 What is compiled (``native.kernels.chunks``) is the common case: at most one compressor, then at
 most one byte shuffle, then byte order. A chunk that it does not like, damaged ones among them, is
@@ -27,10 +28,12 @@ from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
 from lazytensor.io.codec.filters import ShuffleCodec
 from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.codec.zstd import ZstdCodec
+from lazytensor.io.handed import Handed, Place
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, STAGE_B, STAGE_ROW, Scratch
 from lazytensor.io.store import Buffer
 from lazytensor.native import Kernel, file_functions
 from lazytensor.native.kernels import chunk_block as block
+from lazytensor.native.kernels import consumer_block as consumed
 from lazytensor.native.symbols import symbol
 from lazytensor.plan.clock import DECODING, Clock
 
@@ -57,6 +60,14 @@ _MOST_CHUNK = 56 << 20  # and what it may be encoded to is still kept as scratch
 _STREAMED = 32 << 20
 # Room for chunks that lie side by side: small enough for the second cache.
 _ROW = 256 << 10
+# Chunks with shorter rows of results (bytes) are put together there.
+_LONG_ROW = 128
+_LINE = 64
+# A read of a file costs as much as the bytes that it may leave out.
+_APART = 8 << 10
+# Chunks of that many bytes are read one by one, if not all of them is wanted.
+_ALONE = 64 << 10
+_NOTHING = ctypes.c_char * 0
 # Not waiting for the other end of a pipe, no terminal made our own, and not kept by a program that
 # is started meanwhile.
 _OPEN_FLAGS = os.O_RDONLY
@@ -105,13 +116,21 @@ class Recipe:
         """Whether chunks are stored as they are in memory; of a file only a part is read then."""
         return self.kind == block.RAW and not (self.swapped or self.as_bool or self.shuffled)
 
-    def reach(self, where: Sequence[slice]) -> int:
-        """Bytes from the first to the last wanted element of a chunk."""
-        steps = [
-            (len(range(part.start, part.stop, part.step or 1)) - 1) * (part.step or 1) * stride
-            for part, stride in zip(where, self.strides, strict=True)
-        ]
-        return self.item + sum(steps)
+    @property
+    def stands_alone(self) -> bool:
+        """Whether of a chunk in a shard only what is wanted is read, apart from its neighbours."""
+        return self.is_plain and self.nbytes >= _ALONE
+
+    def wanted_nbytes(self, where: Sequence[slice]) -> int:
+        """Bytes that are read of a plain chunk: as ``read_planes`` of the kernel has it."""
+        apart, planes, reach = 0, 1, self.item
+        for part, stride in zip(where, self.strides, strict=True):
+            n, step = len(range(part.start, part.stop, part.step or 1)), (part.step or 1) * stride
+            reach += (n - 1) * step
+            if n > 1 and step > apart:
+                apart, planes = step, n
+        nbytes = reach - (planes - 1) * apart
+        return reach if apart - nbytes < _APART else planes * nbytes
 
 
 def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
@@ -163,13 +182,21 @@ class _Context:
 
 
 class _PerThread(threading.local):
-    """Working memory and decompression context of one thread."""
+    """Working memory and decompression context of one thread; memory that it lends to consumers."""
 
     context: _Context | None = None
 
     def __init__(self) -> None:
         self.work = np.zeros(block.WORK_WORDS, np.int64)
         self.address: int = self.work.__array_interface__["data"][0]
+        self.lent = np.zeros(block.WORK_WORDS, np.int64)
+        self.buffer = np.empty(0, np.uint8)
+
+    def room(self, nbytes: int) -> int:
+        """Address of so many bytes, at the start of a cache line."""
+        if self.buffer.nbytes < nbytes + _LINE:
+            self.buffer = np.empty(nbytes + _LINE, np.uint8)
+        return -(-_address(self.buffer) // _LINE) * _LINE
 
     def zstd(self) -> int:
         """Address of the context, made when it is first needed."""
@@ -189,36 +216,38 @@ class Cells:
     that are not stored.
     """
 
-    __slots__ = ("_kept", "_run", "_words", "direct", "recipe")
+    __slots__ = ("_handed", "_kept", "_run", "_words", "direct", "recipe")
 
     def __init__(
         self,
         run: Kernel,
         recipe: Recipe,
         pieces: Sequence[Sequence[Piece]],
-        out: np.ndarray,
+        out: Place,
         fill: np.ndarray,
     ) -> None:
         rank = len(pieces)
-        places = out.strides
+        self._handed = out if isinstance(out, Handed) else None
+        target, places, factors, begin, streamed = _place_of(out)
         # Everything the block points to is in one array, so that one address has to be taken.
         # Its front part has a fixed size and holds where in it the pieces of each dim begin.
         steps: list[int] = []
-        triples: list[int] = []
+        entries: list[int] = []
         offsets: list[int] = []
-        for dim, stride, place, extent in zip(
-            pieces, recipe.strides, places, recipe.shape, strict=True
+        for dim, stride, place, extent, factor, first in zip(
+            pieces, recipe.strides, places, recipe.shape, factors, begin, strict=True
         ):
             # A step beyond the chunk means the same however long it is, and has no bound.
             steps.append(stride * min(dim[0][1].step or 1, extent))
-            offsets.append(5 * rank + len(triples))
+            offsets.append(5 * rank + len(entries))
             for _, where, spot in dim:
-                triples += (where.start * stride, spot.stop - spot.start, spot.start * place)
-        table = np.array((*recipe.shape, *steps, *places, *[0] * (2 * rank), *triples), np.int64)
-        address: int = table.__array_interface__["data"][0]
+                at = first + spot.start
+                entries += (where.start * stride, spot.stop - spot.start, at // factor * place, at)
+        table = np.array((*recipe.shape, *steps, *places, *[0] * (2 * rank), *entries), np.int64)
+        address = _address(table)
         for d, (dim, offset) in enumerate(zip(pieces, offsets, strict=True)):
             table[3 * rank + 2 * d : 3 * rank + 2 * d + 2] = len(dim), address + 8 * offset
-        plain = not (recipe.swapped or recipe.as_bool or recipe.shuffled)
+        plain = not (recipe.swapped or recipe.as_bool or recipe.shuffled or self._handed)
         self.direct = plain and all(
             step == place or extent == 1
             for step, place, extent in zip(steps, places, recipe.shape, strict=True)
@@ -232,11 +261,22 @@ class Cells:
         if files is not None:
             self._words[block.OPEN : block.OPEN_FLAGS + 1] = (*files[:-1], _OPEN_FLAGS)
         self._words[block.RANK : block.DIRECT + 1] = (
-            rank, address + 24 * rank, out.__array_interface__["data"][0], address + 16 * rank,
-            _owned_nbytes(out) >= _STREAMED, address, address + 8 * rank, recipe.nbytes,
-            recipe.item, fill.__array_interface__["data"][0], recipe.kind, *recipe.decoders,
+            rank, address + 24 * rank, target, address + 16 * rank,
+            streamed, address, address + 8 * rank, recipe.nbytes,
+            recipe.item, _address_of_any(fill), recipe.kind, *recipe.decoders,
             recipe.shuffled, recipe.swapped, recipe.as_bool, self.direct,
         )  # fmt: skip
+        if rank:
+            self._words[block.SHORT] = self._short(places[-1], factors[-1])
+
+    def _short(self, place: int, factor: int) -> int:
+        """Chunks of fewer elements along the last dim are put together before they leave; 0: none.
+
+        ``place``: bytes from one result along that dim to the next.
+        """
+        if place <= 0 or (self._handed is None and place != self.recipe.item):
+            return 0
+        return -(-_LONG_ROW // place) * factor
 
     def decode(self, units: Units, scratch: Scratch) -> bool:
         """Put units in their places; whether all that were done here went well.
@@ -259,10 +299,11 @@ class Cells:
             words[block.ENCODED_NBYTES] = units.longest
         for word, value in units.words:
             words[word] = value
+        lent = self._lend(words) if self._handed else None
         clock = DECODING.get()
-        if clock is None:
-            return self._run(_address(words)) == 0
-        return self._timed(words, clock)
+        good = self._run(_address(words)) == 0 if clock is None else self._timed(words, clock)
+        del lent
+        return good
 
     def _timed(self, words: np.ndarray, clock: Clock) -> bool:
         """The same while somebody measures: what is not reading files is decoding."""
@@ -271,7 +312,25 @@ class Cells:
         with clock:
             good = self._run(_address(words)) == 0
         clock.ns -= int(words[block.READ_NS])
+        clock.consumed += int(words[block.CONSUMER_NS])
         return good
+
+    def _lend(self, words: np.ndarray) -> np.ndarray:
+        """The consumer's block for the calling thread, named in the words; keep it meanwhile."""
+        assert self._handed is not None
+        consumer, mine = self._handed.consumer, _per_thread
+        lent = np.zeros(consumed.BLOCK_WORDS, np.int64)
+        lent[consumed.COUNTS] = mine.address + 8 * block.WORK_COUNTS
+        lent[consumed.TARGET_STRIDES] = words[block.TARGET_STRIDES]
+        lent[consumed.RANK] = words[block.RANK]
+        lent[consumed.STREAMED] = consumer.streamed
+        lent[consumed.POSITION] = mine.address + 8 * block.WORK_POSITION
+        lent[consumed.WORK] = _address(mine.lent)
+        lent[consumed.BUFFER] = mine.room(consumer.buffer_nbytes)
+        lent[consumed.PARAMETERS] = consumer.parameters
+        words[block.CONSUMER] = consumer.function
+        words[block.CONSUMER_BLOCK] = _address(lent)
+        return lent
 
 
 class Units:
@@ -314,6 +373,8 @@ class Units:
 
     def odd(self) -> list[int]:
         """Positions of the units that were not done."""
+        if not self.status.any():
+            return []
         found: list[int] = np.flatnonzero(self.status).tolist()
         return found
 
@@ -340,7 +401,9 @@ def units_in_files(paths: Sequence[str], recipe: Recipe, row: int) -> Units:
     # Larger files than an encoder makes of such a chunk are left alone.
     room = recipe.nbytes + recipe.nbytes // 8 + 4096
     sizes = np.zeros(count, np.int64)
-    return Units(block.IN_FILES, np.arange(count), addresses, sizes, bounds, room, text)
+    units = Units(block.IN_FILES, np.arange(count), addresses, sizes, bounds, room, text)
+    units.words.append((block.APART, _APART))
+    return units
 
 
 class Ranges(NamedTuple):
@@ -359,12 +422,13 @@ class Ranges(NamedTuple):
     bounds: np.ndarray
 
 
-def units_in_ranges(numbers: np.ndarray, ranges: Ranges) -> Units | None:
+def units_in_ranges(numbers: np.ndarray, ranges: Ranges, *, alone: int = 0) -> Units | None:
     """Chunks in ranges of open files; None if a range is too long for the scratch.
 
+    ``alone``: bytes of a chunk of which only what is wanted is read, whatever the ranges; else 0.
     Needs ``native.file_functions()``.
     """
-    longest = int((ranges.his - ranges.los).max(initial=1))
+    longest = alone or int((ranges.his - ranges.los).max(initial=1))
     if longest > KEPT_BYTES:
         return None
     units = Units(
@@ -374,13 +438,38 @@ def units_in_ranges(numbers: np.ndarray, ranges: Ranges) -> Units | None:
         (block.FILES, _address(ranges.files)),
         (block.LOS, _address(ranges.los)),
         (block.HIS, _address(ranges.his)),
+        (block.ALONE, int(alone > 0)),
+        (block.APART, _APART),
     ]
     return units
 
 
 def _address(array: np.ndarray) -> int:
+    """Where an array begins that is C-contiguous and writable: much faster than for any other."""
+    return ctypes.addressof(_NOTHING.from_buffer(array))  # type: ignore[arg-type]
+
+
+def _address_of_any(array: np.ndarray) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _place_of(
+    out: Place,
+) -> tuple[int, Sequence[int], Sequence[int], Sequence[int], bool]:
+    """Address of the place of the first element of a box, its strides, how many elements make one
+    place per dim, position of the first one, and whether it is written around the caches."""
+    if isinstance(out, Handed):
+        consumer = out.consumer
+        return consumer.target, consumer.strides, consumer.factors, out.position, consumer.streamed
+    rank = out.ndim
+    return (
+        _address_of_any(out),
+        out.strides,
+        (1,) * rank,
+        (0,) * rank,
+        _owned_nbytes(out) >= _STREAMED,
+    )
 
 
 def _owned_nbytes(array: np.ndarray) -> int:

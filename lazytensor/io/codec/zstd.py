@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec, mismatch, not_above
+from lazytensor.io.codec.direct import decode_zstd
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
@@ -46,13 +46,6 @@ class _Contexts(threading.local):
 @cache
 def _kit() -> _Contexts:
     return _Contexts()
-
-
-@cache
-def _numcodecs_zstd() -> Any:
-    from numcodecs import zstd
-
-    return zstd
 
 
 class ZstdCodec(ByteCodec):
@@ -91,15 +84,7 @@ class ZstdCodec(ByteCodec):
     @staticmethod
     def _decode_sized(data: Buffer, target: memoryview) -> bool:
         """Decode one frame that states its size; False when it is not as simple as that."""
-        if _kit().content_size(data) != len(target):
-            return False
-        try:
-            _numcodecs_zstd().decompress(data, target)
-        except ValueError:  # further frames follow
-            return False
-        except RuntimeError as error:
-            raise ChunkDecodeError(f"zstd: {error}") from error
-        return True
+        return _kit().content_size(data) == len(target) and decode_zstd(data, target)
 
     @staticmethod
     def _decode_bytes(data: Buffer, most: int) -> bytes:

@@ -83,7 +83,7 @@ def _parts(store: Store, meta: ArrayMetadata, prefix: str, read: Read) -> Iterat
         for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
     ]
     elements = prod(-(-(hi - lo) // step) for (lo, hi), step in zip(box, steps, strict=True))
-    partly = bool(elements) and reads_compiled(store, meta.layout, cells, elements)
+    partly = bool(elements) and reads_compiled(store, meta.layout, cells)
     for indices, where in zip(
         product(*[[piece[0] for piece in dim] for dim in cells]),
         product(*[[piece[1] for piece in dim] for dim in cells]),
@@ -102,9 +102,10 @@ def _sizes(store: Store, keys: Sequence[str]) -> dict[str, int | None]:
 
 def _in_shards(store: Store, parts: Iterable[_Part], itemsize: int, named: _Named) -> Fetched:
     """The same for parts of shards, each of which is opened once."""
-    by_key: dict[str, tuple[ShardLayout, list[Where]]] = {}
+    by_key: dict[str, tuple[ShardLayout, list[_Wanted]]] = {}
     for part in parts:
-        by_key.setdefault(part.key, (cast("ShardLayout", part.layout), []))[1].append(part.where)
+        wanted = _Wanted(part.where, part.partly)
+        by_key.setdefault(part.key, (cast("ShardLayout", part.layout), []))[1].append(wanted)
     total = Fetched(0, 0, 0)
     for key, whole in _opened(store, [(key, layout) for key, (layout, _) in by_key.items()]):
         layout, wheres = by_key[key]
@@ -132,7 +133,11 @@ def _opened(
 
 
 def _in_shard(
-    store: Store, whole: StoredObject, name: Hashable, layout: ShardLayout, wheres: Sequence[Where]
+    store: Store,
+    whole: StoredObject,
+    name: Hashable,
+    layout: ShardLayout,
+    wheres: Sequence[_Wanted],
 ) -> Fetched:
     """Of one shard; decoded are elements here, as nobody knows yet what they are."""
     if layout.outer.codecs:
@@ -144,8 +149,8 @@ def _in_shard(
         else layout.index.stored_nbytes * (1 if kept == WILL_BE_KNOWN else len(wheres))
     )
     touched = np.zeros(index.shape[:-1], bool)
-    inner: dict[tuple[int, int], list[Where]] = {}
-    for where in wheres:
+    inner: dict[tuple[int, int], list[_Wanted]] = {}
+    for where, partly in wheres:
         cells = layout.cells_of(where)
         touched[np.ix_(*[[piece[0] for piece in dim] for dim in cells])] = True
         entries = layout.entries_of(index, where)
@@ -154,9 +159,14 @@ def _in_shard(
             insides = product(*[[piece[1] for piece in dim] for dim in cells])
             for (start, size), stored, inside in zip(entries.tolist(), there, insides, strict=True):
                 if stored:
-                    inner.setdefault((start, size), []).append(inside)
+                    inner.setdefault((start, size), []).append(_Wanted(inside, False))
             continue
-        nbytes += _joined(entries[there], store)
+        if partly and isinstance(layout.inner, PlainLayout) and layout.inner.stands_alone:
+            insides = product(*[[piece[1] for piece in dim] for dim in cells])
+            each = [layout.inner.read_of_file(inside) or 0 for inside in insides]
+            nbytes += int(np.array(each, np.int64)[there].sum())
+        else:
+            nbytes += _joined(entries[there], store)
     if layout.inner.is_sharded:
         found = [
             _in_shard(
@@ -171,6 +181,13 @@ def _in_shard(
         return Fetched(*map(sum, zip((nbytes, 0, 0), *found, strict=True)))
     units = int((touched & (index != ABSENT).any(axis=-1)).sum())
     return Fetched(nbytes, units, units * prod(layout.inner.shape))
+
+
+class _Wanted(NamedTuple):
+    """A part of a shard, and whether compiled code reads it (``reads_compiled``)."""
+
+    where: Where
+    partly: bool
 
 
 def _joined(entries: np.ndarray, store: Store) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.compiled import Cells, Recipe, recipe_of
 from lazytensor.io.codec.pipeline import ChunkDecoder
+from lazytensor.io.handed import Handed, Place
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, Store, StoredObject
 from lazytensor.native import kernel
@@ -147,15 +148,17 @@ class PlainLayout:
         self._asked = False
 
     def compiled(
-        self, cells: Sequence[Sequence[Piece]], out: np.ndarray, fill: np.ndarray
+        self, cells: Sequence[Sequence[Piece]], out: Place, fill: np.ndarray
     ) -> Cells | None:
         """The chunks of a box for the compiled way of decoding them, or None.
 
         None where there is no compiled code for these chunks, or not yet, and where there is too
         little to do: what is compiled gains some microseconds a chunk, and the memory traffic of
-        the copy to its place.
+        the copy to its place. Only that hands values over, so then nothing is too little.
         """
         saves = self._saves(cells)
+        if isinstance(out, Handed):
+            saves += _COST_OF_COMPILED
         if saves < 0:
             return None
         recipe = self._known_recipe()
@@ -163,6 +166,16 @@ class PlainLayout:
             return None
         run = kernel("chunks", saves=saves)
         return None if run is None else Cells(run, recipe, cells, out, fill)
+
+    def hands_over(self, cells: Sequence[Sequence[Piece]]) -> bool:
+        """Whether there is compiled code by now that hands the chunks of a box over.
+
+        A little of what is stored as it is in memory is read whole otherwise: so it is then here.
+        """
+        recipe, saves = self._known_recipe(), self._saves(cells)
+        if recipe is None or (recipe.is_plain and saves < 0):
+            return False
+        return kernel("chunks", saves=saves + _COST_OF_COMPILED) is not None
 
     def is_compiled(self, cells: Sequence[Sequence[Piece]]) -> bool:
         """Whether there is compiled code for them now, found out without asking for any.
@@ -176,7 +189,13 @@ class PlainLayout:
     def read_of_file(self, where: Where) -> int | None:
         """Bytes that compiled code reads of a file for a part of the chunk; None: all there are."""
         recipe = self._known_recipe()
-        return recipe.reach(where) if recipe is not None and recipe.is_plain else None
+        return recipe.wanted_nbytes(where) if recipe is not None and recipe.is_plain else None
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether compiled code reads of such a chunk in a shard only what is wanted."""
+        recipe = self._known_recipe()
+        return recipe is not None and recipe.stands_alone
 
     def _saves(self, cells: Sequence[Sequence[Piece]]) -> float:
         """Seconds that compiled code saves."""
@@ -189,13 +208,15 @@ class PlainLayout:
             self._recipe, self._asked = recipe_of(self.decoder), True
         return self._recipe
 
-    def _is_plain_best(self, out: np.ndarray) -> bool:
+    def _is_plain_best(self, out: Place) -> bool:
         """Whether one chunk is decoded straight into its place as well by a library.
 
         Not so for blosc, whose bits are put together faster here.
         """
         assert self._recipe is not None
-        return not self._recipe.is_blosc and self.decoder.target(out) is not None
+        if isinstance(out, Handed) or self._recipe.is_blosc:
+            return False
+        return self.decoder.target(out) is not None
 
     def read(
         self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch

@@ -9,7 +9,8 @@ raises the error that names file and reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from functools import partial
+from itertools import accumulate, product
 from math import prod
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from lazytensor.io.codec.compiled import (
     units_in_files,
     units_in_ranges,
 )
+from lazytensor.io.handed import Place, part_of, put
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import Store, StoredObject
 from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of
@@ -31,7 +33,6 @@ from lazytensor.io.zarr.shard import ShardLayout, group_ranges
 from lazytensor.io.zarr.shard_index import ABSENT
 from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
-from lazytensor.plan.source import window
 
 __all__ = [
     "MOST_SHARDS", "FilesReading", "Plain", "ShardPart", "ShardsReading", "reads_compiled",
@@ -57,28 +58,31 @@ class Plain(NamedTuple):
     name: Callable[[str, FormatError], FormatError]
 
 
-def together(
-    layout: Layout, shards: Sequence[Sequence[Piece]], elements: int
-) -> PlainLayout | None:
+def together(layout: Layout, shards: Sequence[Sequence[Piece]]) -> PlainLayout | None:
     """The layout of the inner chunks of shards that are worth reading together, or None."""
     if not isinstance(layout, ShardLayout) or not isinstance(layout.inner, PlainLayout):
         return None
-    # One or two inner chunks are read before this is set up.
-    few = elements <= 2 * prod(layout.inner.shape)
-    if few or layout.outer.codecs or prod(map(len, shards)) > MOST_SHARDS:
+    if layout.outer.codecs or prod(map(len, shards)) > MOST_SHARDS:
         return None
-    return layout.inner
+    # One or two inner chunks are read before this is set up.
+    return layout.inner if _inner_count(layout, shards) > 2 else None
 
 
-def reads_compiled(
-    store: Store, layout: Layout, cells: Sequence[Sequence[Piece]], elements: int
-) -> bool:
-    """Whether a box of so many elements is read here, found out without reading anything."""
+def _inner_count(layout: ShardLayout, shards: Sequence[Sequence[Piece]]) -> int:
+    """How many inner chunks lie in a box, those that steps leave out included."""
+    found = 1
+    for axis, size in zip(layout.axes, layout.inner.shape, strict=True):
+        found *= sum([(w.stop - 1) // size - w.start // size + 1 for _, w, _ in shards[axis]])
+    return found
+
+
+def reads_compiled(store: Store, layout: Layout, cells: Sequence[Sequence[Piece]]) -> bool:
+    """Whether a box is read here, found out without reading anything."""
     if store.folder is None or file_functions() is None:
         return False
     if isinstance(layout, PlainLayout):
         return layout.is_compiled(cells)
-    inner = together(layout, cells, elements)
+    inner = together(layout, cells)
     if inner is None:
         return False
     assert isinstance(layout, ShardLayout)
@@ -137,11 +141,13 @@ def _row(cells: Cells, boxes: Sequence[Sequence[Piece]]) -> int:
 
 
 class ShardPart(NamedTuple):
-    """A shard of a box: its key, its part and place, and the numbers of its chunks in C order."""
+    """A shard of a box: its key, its part and place; which of its chunks along each of its axes,
+    and the numbers of those in C order."""
 
     key: str
     where: Where
     spot: Where
+    cells: tuple[slice | np.ndarray, ...]
     numbers: np.ndarray
 
 
@@ -152,23 +158,64 @@ def shard_parts(
     keys: Iterable[str],
 ) -> list[ShardPart]:
     """The shards of a box (``shards`` along the array's axes, ``boxes`` along the stored ones)."""
-    strides = np.cumprod([1, *[len(dim) for dim in reversed(boxes)]])[-2::-1]
-    along: dict[int, list[np.ndarray]] = {}
-    for axis, counts, dim, stride in zip(
-        layout.axes, layout.index.counts, boxes, strides, strict=True
+    along: dict[int, list[_Run]] = {}
+    stride = 1
+    for axis, counts, dim in zip(
+        reversed(layout.axes), reversed(layout.index.counts), reversed(boxes), strict=True
     ):
-        shard_of = np.array([piece[0] for piece in dim]) // counts
-        borders = np.flatnonzero(np.diff(shard_of)) + 1
-        along[axis] = np.split(np.arange(len(dim)) * stride, borders)
+        along[axis] = _runs(dim, counts, stride)
+        stride *= len(dim)
     found = []
     for key, number in zip(keys, product(*[range(len(dim)) for dim in shards]), strict=True):
-        numbers: np.ndarray = np.zeros((), np.int64)
-        for axis in layout.axes:
-            numbers = np.add.outer(numbers, along[axis][number[axis]])
-        where = tuple(dim[i][1] for dim, i in zip(shards, number, strict=True))
-        spot = tuple(dim[i][2] for dim, i in zip(shards, number, strict=True))
-        found.append(ShardPart(key, where, spot, numbers.reshape(-1)))
+        runs = [along[axis][number[axis]] for axis in layout.axes]
+        if len(runs) == 0 or prod(map(len, shards)) == 1:
+            numbers = np.arange(stride)
+        else:
+            numbers = _sums([run.numbers for run in runs])
+        where = tuple([dim[i][1] for dim, i in zip(shards, number, strict=True)])
+        spot = tuple([dim[i][2] for dim, i in zip(shards, number, strict=True)])
+        found.append(ShardPart(key, where, spot, tuple([run.cells for run in runs]), numbers))
     return found
+
+
+def _sums(parts: Sequence[range]) -> np.ndarray:
+    """All sums of one number of each, in C order."""
+    found = np.arange(parts[0].start, parts[0].stop, parts[0].step)
+    for part in parts[1:]:
+        found = (found[:, None] + np.arange(part.start, part.stop, part.step)).reshape(-1)
+    return found
+
+
+class _Run(NamedTuple):
+    """Consecutive chunks along one dim that lie in the same shard: which of that, and what they add
+    to the number of a chunk of the box."""
+
+    cells: slice | np.ndarray
+    numbers: range
+
+
+def _runs(dim: Sequence[Piece], count: int, stride: int) -> list[_Run]:
+    found, start = [], 0
+    for i in range(1, len(dim) + 1):
+        if i < len(dim) and dim[i][0] // count == dim[start][0] // count:
+            continue
+        cells = [piece[0] % count for piece in dim[start:i]]
+        consecutive = cells[-1] - cells[0] == len(cells) - 1
+        found.append(
+            _Run(
+                slice(cells[0], cells[-1] + 1) if consecutive else np.array(cells),
+                range(start * stride, i * stride, stride),
+            )
+        )
+        start = i
+    return found
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of int64 or of tables behind each other; one of them is that already."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
 
 
 class ShardsReading:
@@ -182,7 +229,7 @@ class ShardsReading:
         self,
         cells: Cells,
         boxes: Sequence[Sequence[Piece]],
-        turned: np.ndarray,
+        turned: Place,
         layout: ShardLayout,
         store: Store,
         plain: Plain,
@@ -199,35 +246,53 @@ class ShardsReading:
         self._unsound: list[ShardPart] = []
         self._units: Units | None = None
         self._ranges: Ranges | None = None
+        # Chunks that are stored, and bytes that are read for them.
+        self._done = self._fetched = 0
 
     def begin(self, parts: Sequence[ShardPart]) -> bool:
         """Open the shards and find the chunks; False if that cannot be read here."""
-        stored, numbers, absent = [], [], []
+        found: list[ShardPart] = []
+        tables: list[np.ndarray] = []
+        absent: list[np.ndarray] = []
         for part in parts:
-            table, units = self._table(part)
-            there = (table != ABSENT).any(axis=1)
-            if not there.all():
-                absent.append(units[~there])
-                table, units = table[there], units[there]
-            stored.append(table.astype(np.int64))
-            numbers.append(units)
-        placed = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
-        table = np.concatenate(stored) if stored else np.zeros((0, 2), np.int64)
-        nowhere = np.concatenate(absent) if absent else np.zeros(0, np.int64)
-        self._units = self._arrange(placed, table, nowhere)
+            table = self._table(part)
+            if table is None:
+                absent.append(part.numbers)
+            else:
+                found.append(part)
+                tables.append(table)
+        numbers = _joined([part.numbers for part in found])
+        table = _joined(tables) if tables else np.zeros((0, 2), np.uint64)
+        starts, sizes = table.T
+        stored = (starts != ABSENT) | (sizes != ABSENT)
+        # Offsets count from a place of each shard's own, far from all others, so that chunks of two
+        # shards are never taken for neighbours.
+        shard = np.arange(len(found)).repeat([len(part.numbers) for part in found])
+        ends = np.array([whole.size for whole in self._shards], np.uint64)
+        good = self._layout.sound(starts, sizes, ends[shard] if len(ends) > 1 else ends)
+        if ends.max(initial=0) >> _SPACE:
+            good &= ends[shard] >> _SPACE == 0
+        good |= ~stored
+        if not good.all():
+            odd = np.unique(shard[~good])
+            self._unsound = [found[i] for i in odd]
+            good = ~np.isin(shard, odd)
+            numbers, starts, sizes = numbers[good], starts[good], sizes[good]
+            stored, shard = stored[good], shard[good]
+        if not stored.all():
+            absent.append(numbers[~stored])
+            numbers, starts, sizes = numbers[stored], starts[stored], sizes[stored]
+            shard = shard[stored]
+        places = starts.astype(np.int64) + (shard << _SPACE)
+        self._units = self._arrange(numbers, places, sizes.astype(np.int64), _joined(absent))
         return self._units is not None
 
-    def _table(self, part: ShardPart) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets and sizes of the chunks of a shard, and their numbers.
-
-        Offsets count from a place of each shard's own, far from all others, so that chunks of two
-        shards are never taken for neighbours.
-        """
+    def _table(self, part: ShardPart) -> np.ndarray | None:
+        """Offsets and sizes of the chunks of a shard; None if there is no such shard."""
         whole = self._store.open(part.key)
         if whole is None:
             self._missing.append(part.key)
-            return np.full((len(part.numbers), 2), ABSENT, np.uint64), part.numbers
-        base = len(self._shards) << _SPACE
+            return None
         self._shards.append(whole)
         self._keys.append(part.key)
         name = (self._store.identity, part.key)
@@ -235,49 +300,52 @@ class ShardsReading:
             index = self._layout.index.read(whole, name, thread_scratch())
         except FormatError as error:
             raise self._plain.name(part.key, error) from error
-        table = self._layout.entries_of(index, part.where)
-        offsets, sizes = table.T
-        there = (table != ABSENT).any(axis=1)
-        inside = self._layout.sound(offsets, sizes, whole.size)
-        if whole.size >> _SPACE or not (inside | ~there).all():
-            self._unsound.append(part)
-            return np.zeros((0, 2), np.uint64), part.numbers[:0]
-        moved = table.copy()
-        moved[there, 0] += np.uint64(base)
-        return moved, part.numbers
+        if all(isinstance(cells, slice) for cells in part.cells):
+            return index[part.cells].reshape(-1, 2)
+        dims = [np.arange(n)[cells] for n, cells in zip(index.shape, part.cells, strict=False)]
+        chosen: np.ndarray = index[np.ix_(*dims)].reshape(-1, 2)
+        return chosen
 
-    def _arrange(self, numbers: np.ndarray, table: np.ndarray, absent: np.ndarray) -> Units | None:
+    def _arrange(
+        self, numbers: np.ndarray, starts: np.ndarray, sizes: np.ndarray, absent: np.ndarray
+    ) -> Units | None:
         """Chunks in the order in which they are read, those that are not stored behind them.
 
         Within a range they are in the order of their places: neighbours are put there together.
         """
-        starts, sizes = table.T
-        order = np.argsort(starts, kind="stable")
-        starts, sizes, numbers = starts[order], sizes[order], numbers[order]
-        store = self._store
-        groups = list(group_ranges(starts, starts + sizes, store.gap, store.merge_limit))
+        ends, store = starts + sizes, self._store
+        gaps = starts[1:] - ends[:-1]
+        in_order = gaps.min(initial=0) >= 0
+        if not in_order:
+            order = starts.argsort(kind="stable")
+            starts, sizes, ends, numbers = starts[order], sizes[order], ends[order], numbers[order]
+        recipe = self._cells.recipe
+        limit = 0 if recipe.stands_alone else store.merge_limit
+        groups = list(group_ranges(starts, ends, store.gap, limit))
         lengths = [members.stop - members.start for members, _, _ in groups]
-        group = np.repeat(np.arange(len(groups)), lengths)
-        order = np.lexsort((numbers, group))
-        starts, sizes, numbers = starts[order], sizes[order], numbers[order]
-        los = np.repeat(np.array([lo for _, lo, _ in groups], np.int64), lengths)
-        his = np.repeat(np.array([hi for _, _, hi in groups], np.int64), lengths)
+        spans = np.array([(lo, hi) for _, lo, hi in groups], np.int64).reshape(-1, 2).T
+        spans = spans.repeat(lengths, axis=1)
+        if not in_order:  # else they are in the order of their places in each shard
+            order = np.lexsort((numbers, np.arange(len(groups)).repeat(lengths)))
+            starts, sizes, numbers = starts[order], sizes[order], numbers[order]
         descriptors = np.array([whole.descriptor for whole in self._shards], np.int64)
-        files = descriptors[starts >> _SPACE] if len(starts) else starts
-        within = (1 << _SPACE) - 1
-        more = np.zeros(len(absent), np.int64)
-        total = len(numbers) + len(absent)
-        bounds = np.cumsum([0, *lengths])
-        ranges = Ranges(
-            np.concatenate((files, more - 1)),
-            np.concatenate((starts & within, more)),
-            np.concatenate((sizes, more - 1)),
-            np.concatenate((los & within, more)),
-            np.concatenate((los & within, more)) + np.concatenate((his - los, more)),
-            np.append(bounds, total) if len(absent) else bounds,
-        )
+        shard = starts >> _SPACE
+        base = shard << _SPACE
+        spans -= base
+        bounds = np.array([0, *accumulate(lengths)])
+        self._done = len(numbers)
+        if not recipe.stands_alone:
+            self._fetched = sum([hi - lo for _, lo, hi in groups])
+        los, his = spans
+        ranges = Ranges(descriptors[shard], starts - base, sizes, los, his, bounds)
+        if len(absent):
+            more = np.zeros(len(absent), np.int64)
+            end = np.array([len(numbers) + len(absent)])
+            tails = Ranges(more - 1, more, more - 1, more, more, end)
+            ranges = Ranges(*[np.concatenate(both) for both in zip(ranges, tails, strict=True)])
+            numbers = np.concatenate((numbers, absent))
         self._ranges = ranges
-        return units_in_ranges(np.concatenate((numbers, absent)), ranges)
+        return units_in_ranges(numbers, ranges, alone=recipe.stands_alone * recipe.nbytes)
 
     def work(self) -> None:
         """Read and decode ranges."""
@@ -286,14 +354,11 @@ class ShardsReading:
 
     def end(self) -> None:
         """Count, and read again what was left alone."""
-        units, ranges = self._units, self._ranges
+        units = self._units
         assert units is not None
-        assert ranges is not None
-        first = ranges.bounds[:-1]
-        first = first[first < len(units.numbers)]
-        count("bytes_read", int((ranges.his - ranges.los)[first].sum()))
         odd = units.odd()
-        done = int((ranges.sizes >= 0).sum()) - len(odd)
+        done = self._done - len(odd)
+        count("bytes_read", self._fetched or int(units.read.sum()))
         count("units_read", done)
         count("bytes_decoded", done * self._cells.recipe.nbytes)
         for at in odd:
@@ -312,8 +377,8 @@ class ShardsReading:
         where, spot = cell_of(self._boxes, int(units.numbers[at]))
         try:
             data = self._shards[shard].read(int(ranges.offsets[at]), int(ranges.sizes[at]))
-            place = window(self._turned, spot)
-            self._layout.inner.read_buffer(data, where, place, thread_scratch())
+            decode = partial(self._layout.inner.read_buffer, data, where, scratch=thread_scratch())
+            put(part_of(self._turned, spot), decode)
         except FormatError as error:
             raise self._plain.name(self._keys[shard], error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise, product
 
 import numpy as np
@@ -17,6 +18,7 @@ from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
 from lazytensor.io.codec.pipeline import ByteChain
 from lazytensor.io.codec.text import MOST_TEXT_BYTES
+from lazytensor.io.handed import Handed, Place, divides, part_of, put
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
 from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
@@ -57,6 +59,10 @@ def group_ranges(
     """
     if not len(starts):
         return
+    lo, hi = int(starts[0]), int(ends[-1])
+    if 0 <= hi - lo <= limit and _follow(starts, ends, gap):
+        yield slice(0, len(starts)), lo, hi
+        return
     reach = np.maximum.accumulate(ends)
     breaks = np.flatnonzero(starts[1:] > reach[:-1] + gap) + 1
     for a, b in pairwise([0, *breaks.tolist(), len(starts)]):
@@ -65,6 +71,12 @@ def group_ranges(
             c = a + max(1, int(np.searchsorted(reach[a:b], lo + limit, "right")))
             yield slice(a, c), lo, int(ends[a:c].max())
             a = c
+
+
+def _follow(starts: np.ndarray, ends: np.ndarray, gap: int) -> bool:
+    """Whether each range begins at the end of the one before, or at most so far behind it."""
+    gaps = starts[1:] - ends[:-1]
+    return bool(gaps.min(initial=0) >= 0) and bool(gaps.max(initial=0) <= gap)
 
 
 def outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
@@ -131,9 +143,17 @@ class ShardLayout:
         # Of a shard in a shard only the index and what is needed are read.
         self.longest = ABSENT if inner.is_sharded else inner.most
 
-    def read(
-        self, store: Store, key: str, where: Where, place: np.ndarray, scratch: Scratch
-    ) -> bool:
+    def hands_over(self, shards: Sequence[Sequence[Piece]], factors: Sequence[int]) -> bool:
+        """Whether compiled code can give a consumer the inner chunks of a box of shards.
+
+        It takes them along the array's axes, so shards that are stored turned are not for it.
+        """
+        if not isinstance(self.inner, PlainLayout) or self.axes != tuple(range(len(self.axes))):
+            return False
+        cells = self.inner_cells(shards)
+        return divides(cells, factors) and self.inner.hands_over(cells)
+
+    def read(self, store: Store, key: str, where: Where, place: Place, scratch: Scratch) -> bool:
         """Read the index and the inner chunks needed, through one handle."""
         name = (store.identity, key)
 
@@ -180,12 +200,14 @@ class ShardLayout:
             found.append(dim)
         return found
 
-    def sound(self, starts: np.ndarray, sizes: np.ndarray, end: int) -> np.ndarray:
+    def sound(self, starts: np.ndarray, sizes: np.ndarray, end: int | np.ndarray) -> np.ndarray:
         """Which chunks lie inside a shard of ``end`` bytes and are no longer than one can be.
 
-        Chunks that all claim the whole shard would be read once for each of them.
+        ``end`` is one for all, or ``uint64`` with one for each. Chunks that all claim the whole
+        shard would be read once for each of them.
         """
-        fits = np.minimum(sizes, min(end, self.longest))
+        most = np.minimum(np.uint64(self.longest), np.asarray(end, np.uint64))
+        fits = np.minimum(sizes, most)
         inside: np.ndarray = (sizes == fits) & (starts <= end - fits)
         return inside
 
@@ -217,14 +239,17 @@ class ShardLayout:
         whole: StoredObject,
         key: Hashable,
         where: Where,
-        place: np.ndarray,
+        place: Place,
         scratch: Scratch,
         store: Store | None,
     ) -> None:
-        """Read the inner chunks that ``where`` touches, those near each other together."""
+        """Read the inner chunks that ``where`` touches, those near each other together.
+
+        A ``place`` that hands values over is one of which ``hands_over`` is true.
+        """
         shard = self._opened(whole)
         index = self.index.read(shard, key, scratch)
-        turned = place.transpose(self.axes)
+        turned = place if isinstance(place, Handed) else place.transpose(self.axes)
         cells = self.cells_of(where)
         part = _entries(index, cells)
         if isinstance(self.inner, PlainLayout):
@@ -233,6 +258,19 @@ class ShardLayout:
                 compiled, shard, part, cells, turned, scratch, store
             ):
                 return
+        put(turned, lambda out: self._read_plain(shard, key, part, cells, out, scratch, store))
+
+    def _read_plain(
+        self,
+        shard: StoredObject,
+        key: Hashable,
+        part: np.ndarray,
+        cells: list[list[Piece]],
+        turned: np.ndarray,
+        scratch: Scratch,
+        store: Store | None,
+    ) -> None:
+        """Chunk by chunk."""
         wanted: list[tuple[Where, np.ndarray]] = []
         ranges: list[tuple[int, int]] = []
         for (offset, size), inside, spot in zip(
@@ -259,7 +297,7 @@ class ShardLayout:
         shard: StoredObject,
         part: np.ndarray,
         cells: list[list[Piece]],
-        turned: np.ndarray,
+        turned: Place,
         scratch: Scratch,
         store: Store | None,
     ) -> bool:
@@ -288,7 +326,10 @@ class ShardLayout:
             for at in left:
                 view = memoryview(buffer)[offsets[at] : offsets[at] + sizes[order[at]]]
                 inside, spot = cell_of(cells, int(numbers[order[at]]))
-                self.inner.read_buffer(view, inside, window(turned, spot), scratch)
+                put(
+                    part_of(turned, spot),
+                    partial(self.inner.read_buffer, view, inside, scratch=scratch),
+                )
         absent = np.flatnonzero(~stored)
         if absent.size:
             nowhere = np.zeros(absent.size, np.int64)

@@ -1,20 +1,26 @@
-"""Decodes chunks that lie in memory or in files, and puts each in its place.
+"""Decodes chunks that lie in memory or in files, and puts each in its place, or gives it away.
 
-``chunk_block`` says what the words of the parameter block mean. A chunk that cannot be read or
-decoded is marked and left to the caller's plain way.
+``chunk_block`` says what the words of the parameter block mean. With a consumer
+(``consumer_block``) the values of each chunk go to it while they are in the cache. A chunk that
+cannot be read or decoded is marked and left to the caller's plain way.
 """
 
 from __future__ import annotations
 
-from lazytensor.native.intrinsics import fence, inner
+from lazytensor.native.intrinsics import call_i64, fence, inner
 from lazytensor.native.kernels.chunk_block import (
     ADDRESSES,
+    ALONE,
+    APART,
     AS_BOOL,
     BOUNDS,
     CHUNK_NBYTES,
     CHUNK_SHAPE,
     CHUNK_STRIDES,
     CLOCK,
+    CONSUMER,
+    CONSUMER_BLOCK,
+    CONSUMER_NS,
     DIRECT,
     DONE,
     ENCODED,
@@ -35,6 +41,7 @@ from lazytensor.native.kernels.chunk_block import (
     NUMBERS,
     ORIGIN,
     PARTS,
+    PIECE_WORDS,
     PIECES,
     RANK,
     RAW,
@@ -42,6 +49,7 @@ from lazytensor.native.kernels.chunk_block import (
     READ_NS,
     ROW,
     ROW_NBYTES,
+    SHORT,
     SHUFFLED,
     SIZES,
     STAGE_A,
@@ -53,8 +61,11 @@ from lazytensor.native.kernels.chunk_block import (
     TARGET_STRIDES,
     WORK,
     WORK_COUNTS,
+    WORK_POSITION,
     WORK_STRIDES,
 )
+from lazytensor.native.kernels.consumer_block import SOURCE, SOURCE_STRIDES
+from lazytensor.native.kernels.consumer_block import TARGET as RESULT
 from lazytensor.native.kernels.decode import decompress
 from lazytensor.native.kernels.files import (
     MISSING,
@@ -68,8 +79,6 @@ from lazytensor.native.kernels.memory import put, take_one, word
 from lazytensor.native.kernels.scatter import scatter
 from lazytensor.native.kernels.shuffle import one_or_zero, swap_bytes, unshuffle
 
-_LONG_ROW = 128
-
 
 @inner
 def is_plain(p: int) -> bool:
@@ -78,10 +87,31 @@ def is_plain(p: int) -> bool:
 
 
 @inner
+def read_planes(p: int, unit: int, fd: int, to: int, start: int, lo: int, hi: int) -> bool:
+    """Read what is wanted of a plain unit that begins at ``start``: in one go, from its byte ``lo``
+    to ``hi``, or plane by plane, without what lies between them."""
+    apart, planes, nbytes = 0, 1, hi - lo
+    if word(p, APART):
+        for d in range(word(p, RANK)):
+            step, n = word(word(p, CHUNK_STRIDES), d), word(word(p, WORK), WORK_COUNTS + d)
+            if n > 1 and step > apart:
+                apart, planes = step, n
+        nbytes -= (planes - 1) * apart
+        if apart - nbytes < word(p, APART):
+            nbytes, planes = hi - lo, 1
+    put(word(p, READ), unit, planes * nbytes)
+    for i in range(planes):
+        at = lo + i * apart
+        if not read_file(p, fd, to + at, nbytes, start + at):
+            return False
+    return True
+
+
+@inner
 def fetch_file(p: int, unit: int, to: int, lo: int, hi: int) -> int:
     """Read a unit's own file; address of its bytes, 0 on failure, ``MISSING`` without a file.
 
-    Of plain chunks only ``[lo, hi)`` is read, and to ``to`` if that is not 0.
+    Of plain chunks at most ``[lo, hi)`` is read, and to ``to`` if that is not 0.
     """
     fd = open_file(p, word(word(p, ADDRESSES), unit))
     if fd < 0:
@@ -90,8 +120,7 @@ def fetch_file(p: int, unit: int, to: int, lo: int, hi: int) -> int:
     good = 0 <= size <= word(p, ENCODED_NBYTES)
     if good and is_plain(p):
         at = to or at
-        good = size == word(p, CHUNK_NBYTES) and read_file(p, fd, at + lo, hi - lo, lo)
-        put(word(p, READ), unit, hi - lo)
+        good = size == word(p, CHUNK_NBYTES) and read_planes(p, unit, fd, at, 0, lo, hi)
     elif good:
         good = read_file(p, fd, at, size, 0)
         put(word(p, READ), unit, size)
@@ -101,10 +130,18 @@ def fetch_file(p: int, unit: int, to: int, lo: int, hi: int) -> int:
 
 
 @inner
-def fetch_range(p: int, unit: int) -> int:
-    """Read the range that a unit lies in, if it is not held; address of its bytes, 0 on failure."""
+def fetch_range(p: int, unit: int, to: int, begin: int, end: int) -> int:
+    """Read the range that a unit lies in, if it is not held; address of its bytes, 0 on failure.
+
+    Of units that are ``ALONE`` only ``[begin, end)`` is read, and to ``to`` if that is not 0.
+    """
     fd, lo = word(word(p, FILES), unit), word(word(p, LOS), unit)
     encoded = word(p, ENCODED)
+    if word(p, ALONE):
+        at, start = to or encoded, word(word(p, ADDRESSES), unit)
+        good = word(word(p, SIZES), unit) == word(p, CHUNK_NBYTES)
+        good = good and read_planes(p, unit, fd, at, start, begin, end)
+        return at if good else 0
     if fd != word(p, HELD_FILE) or lo != word(p, HELD_LO):
         nbytes = word(word(p, HIS), unit) - lo
         put(p, HELD_FILE, -1)
@@ -121,7 +158,10 @@ def fetch(p: int, unit: int, to: int, lo: int, hi: int) -> int:
     if word(p, ORIGIN) == IN_MEMORY:
         return word(word(p, ADDRESSES), unit)
     begin = now(p) if word(p, CLOCK) else 0
-    at = fetch_file(p, unit, to, lo, hi) if word(p, ORIGIN) == IN_FILES else fetch_range(p, unit)
+    if word(p, ORIGIN) == IN_FILES:
+        at = fetch_file(p, unit, to, lo, hi)
+    else:
+        at = fetch_range(p, unit, to, lo, hi)
     if begin:
         put(p, READ_NS, word(p, READ_NS) + now(p) - begin)
     return at
@@ -154,8 +194,27 @@ def decoded(p: int, at: int, size: int, lo: int, hi: int) -> int:
 
 @inner
 def piece_of(p: int, d: int, i: int) -> int:
-    """Address of the triple of the i-th piece along a dim."""
-    return word(word(p, PIECES), 2 * d + 1) + 24 * i
+    """Address of the entry of the i-th piece along a dim."""
+    return word(word(p, PIECES), 2 * d + 1) + 8 * PIECE_WORDS * i
+
+
+@inner
+def deliver(p: int, to: int, at: int, steps: int, streamed: bool) -> None:
+    """Put values in their place, or give them to the consumer; their counts and position are in
+    ``WORK``, and without ``steps`` they are one value everywhere."""
+    function = word(p, CONSUMER)
+    if function == 0:
+        places, rank = word(p, TARGET_STRIDES), word(p, RANK)
+        scatter(to, at, word(p, WORK), rank, steps, places, word(p, ITEM), streamed)
+        return
+    block = word(p, CONSUMER_BLOCK)
+    put(block, SOURCE, at)
+    put(block, SOURCE_STRIDES, steps)
+    put(block, RESULT, to)
+    begin = now(p) if word(p, CLOCK) else 0
+    call_i64(function, (block,))
+    if begin:
+        put(p, CONSUMER_NS, word(p, CONSUMER_NS) + now(p) - begin)
 
 
 @inner
@@ -174,25 +233,24 @@ def decode_unit(p: int, unit: int) -> int:
         offset += word(piece, 0)
         reach += (extent - 1) * word(word(p, CHUNK_STRIDES), d)
         to += word(piece, 2)
-    places, nbytes = word(p, TARGET_STRIDES), word(p, CHUNK_NBYTES)
+        put(work, WORK_POSITION + d, word(piece, 3))
     direct = whole and word(p, DIRECT) != 0
     at = MISSING
     if word(word(p, SIZES), unit) >= 0:
         at = fetch(p, unit, to if direct else 0, offset, offset + reach)
     if at == MISSING:
-        scatter(to, word(p, FILL), work, rank, 0, places, item, False)
+        deliver(p, to, word(p, FILL), 0, False)
         return NOT_THERE if word(word(p, SIZES), unit) >= 0 else DONE
     size = word(word(p, SIZES), unit)
     if at == 0:
         return LEFT_ALONE
     if direct:
-        good = at == to or decompress(p, at, size, to, 0, nbytes)
+        good = at == to or decompress(p, at, size, to, 0, word(p, CHUNK_NBYTES))
         return DONE if good else LEFT_ALONE
     values = decoded(p, at, size, offset, offset + reach)
     if not values:
         return LEFT_ALONE
-    steps, streamed = word(p, CHUNK_STRIDES), word(p, STREAMED) != 0
-    scatter(to, values + offset, work, rank, steps, places, item, streamed)
+    deliver(p, to, values + offset, word(p, CHUNK_STRIDES), word(p, STREAMED) != 0)
     return DONE
 
 
@@ -200,23 +258,23 @@ def decode_unit(p: int, unit: int) -> int:
 def row_of(p: int, unit: int, end: int) -> int:
     """How many units from this one on, before ``end``, lie side by side along the last dim.
 
-    1 where putting them in place one by one is as good: then their rows are long, or they are not
-    consecutive in the target.
+    1 where they leave one by one as well: where their rows are long (``SHORT``), or not consecutive
+    in the target.
     """
-    rank, item = word(p, RANK), word(p, ITEM)
-    if rank == 0 or word(word(p, TARGET_STRIDES), rank - 1) != item:
+    rank, short = word(p, RANK), word(p, SHORT)
+    if rank == 0 or short == 0:
         return 1
     numbers, sizes = word(p, NUMBERS), word(p, SIZES)
     number, count = word(numbers, unit), word(word(p, PIECES), 2 * (rank - 1))
     first = number % count
-    nbytes = item
+    nbytes = word(p, ITEM)
     for d in range(rank - 1):
         nbytes *= word(word(p, CHUNK_SHAPE), d)
     most = min(count - first, end - unit)
     n, extent = 0, 0
     while n < most and word(numbers, unit + n) == number + n and word(sizes, unit + n) >= 0:
         wide = word(piece_of(p, rank - 1, first + n), 1)
-        if wide * item >= _LONG_ROW or (extent + wide) * nbytes > word(p, ROW_NBYTES):
+        if wide >= short or (extent + wide) * nbytes > word(p, ROW_NBYTES):
             break
         extent += wide
         n += 1
@@ -236,12 +294,12 @@ def decode_row(p: int, unit: int, n: int) -> int:
     number = word(word(p, NUMBERS), unit)
     first = number % word(word(p, PIECES), 2 * last)
     number //= word(word(p, PIECES), 2 * last)
-    begin = word(piece_of(p, last, first), 2)
-    end = piece_of(p, last, first + n - 1)
-    to, offset, reach = word(p, TARGET) + begin, 0, item
+    begin = word(piece_of(p, last, first), 3)
+    piece = piece_of(p, last, first + n - 1)
     strides = work + 8 * WORK_STRIDES
-    step = word(end, 2) - begin + word(end, 1) * item
     put(strides, last, item)
+    step = (word(piece, 3) + word(piece, 1) - begin) * item
+    to, offset, reach = word(p, TARGET), 0, item
     for d in range(last - 1, -1, -1):
         count = word(word(p, PIECES), 2 * d)
         piece = piece_of(p, d, number % count)
@@ -252,29 +310,41 @@ def decode_row(p: int, unit: int, n: int) -> int:
         offset += word(piece, 0)
         reach += (word(piece, 1) - 1) * word(word(p, CHUNK_STRIDES), d)
         to += word(piece, 2)
-    failures = 0
-    for k in range(n):
+        put(work, WORK_POSITION + d, word(piece, 3))
+    failures, run = 0, 0
+    for k in range(n + 1):
         piece = piece_of(p, last, first + k)
-        wide, place = word(piece, 1), row + word(piece, 2) - begin
-        lo = offset + word(piece, 0)
-        hi = lo + reach + (wide - 1) * word(word(p, CHUNK_STRIDES), last)
-        put(work, WORK_COUNTS + last, wide)
-        at, status = fetch(p, unit + k, 0, lo, hi), DONE
-        if at == MISSING:
-            status = NOT_THERE
-            scatter(place, word(p, FILL), work, rank, 0, strides, item, False)
-        else:
-            values = decoded(p, at, word(word(p, SIZES), unit + k), lo, hi) if at else 0
-            if values:
-                steps = word(p, CHUNK_STRIDES)
-                scatter(place, values + lo, work, rank, steps, strides, item, False)
+        if k < n:
+            lo = offset + word(piece, 0)
+            hi = lo + reach + (word(piece, 1) - 1) * word(word(p, CHUNK_STRIDES), last)
+            put(work, WORK_COUNTS + last, word(piece, 1))
+            at, status = fetch(p, unit + k, 0, lo, hi), DONE
+            steps = word(p, CHUNK_STRIDES)
+            if at == MISSING:
+                status, at, steps = NOT_THERE, word(p, FILL), 0
+            elif at:
+                at = decoded(p, at, word(word(p, SIZES), unit + k), lo, hi)
+                at = at + lo if at else 0
+            if at:
+                place = row + (word(piece, 3) - begin) * item
+                scatter(place, at, work, rank, steps, strides, item, False)
             else:
                 status = LEFT_ALONE
-        if status != DONE:
-            put(word(p, STATUS), unit + k, status)
-            failures += 1
-    put(work, WORK_COUNTS + last, (word(end, 2) - begin) // item + word(end, 1))
-    scatter(to, row, work, rank, strides, word(p, TARGET_STRIDES), item, word(p, STREAMED) != 0)
+            if status != DONE:
+                put(word(p, STATUS), unit + k, status)
+                failures += 1
+            if at:
+                continue
+        # Those up to here leave together; of a chunk that is left alone, nobody is told anything.
+        if run < k:
+            piece = piece_of(p, last, first + run)
+            place = word(piece, 3)
+            put(work, WORK_POSITION + last, place)
+            ends = piece_of(p, last, first + k - 1)
+            put(work, WORK_COUNTS + last, word(ends, 3) + word(ends, 1) - place)
+            values, streamed = row + (place - begin) * item, word(p, STREAMED) != 0
+            deliver(p, to + word(piece, 2), values, strides, streamed)
+        run = k + 1
     return failures
 
 

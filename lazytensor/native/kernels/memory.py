@@ -67,24 +67,49 @@ def put(base: int, i: int, value: int) -> None:
     store_u64(base + 8 * i, value)
 
 
-@intrinsic
-def copy_line(typing: Any, target: Any, source: Any) -> Any:
-    """Copy 64 bytes from and to any address."""
+def _copier(nbytes: int) -> Any:
+    """``copy(target, source)``: so many bytes from and to any address."""
 
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        line = ir.VectorType(ir.IntType(64), LINE // 8).as_pointer()
-        found = builder.load(builder.inttoptr(values[1], line))
-        found.align = 1
-        builder.store(found, builder.inttoptr(values[0], line), align=1)
-        return context.get_dummy_value()
+    @intrinsic
+    def copy(typing: Any, target: Any, source: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            line = ir.VectorType(ir.IntType(64), nbytes // 8).as_pointer()
+            found = builder.load(builder.inttoptr(values[1], line))
+            found.align = 1
+            builder.store(found, builder.inttoptr(values[0], line), align=1)
+            return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), emit
+        return types.void(types.int64, types.int64), emit
+
+    return copy
+
+
+copy_8, copy_16, copy_32, copy_line = (_copier(nbytes) for nbytes in (8, 16, 32, LINE))
+
+
+@inner
+def copy_part_of_line(to: int, at: int, n: int) -> None:
+    """Copy fewer than 64 bytes: two overlapping moves instead of a call."""
+    if n >= 32:
+        copy_32(to, at)
+        copy_32(to + n - 32, at + n - 32)
+    elif n >= 16:
+        copy_16(to, at)
+        copy_16(to + n - 16, at + n - 16)
+    elif n >= 8:
+        copy_8(to, at)
+        copy_8(to + n - 8, at + n - 8)
+    else:
+        copy_row(to, at, n)
 
 
 @inner
 def copy_short_row(to: int, at: int, n: int) -> None:
     """Copy a row; short ones without a call."""
-    if n < LINE or n > 8 * LINE:
+    if n < LINE:
+        copy_part_of_line(to, at, n)
+        return
+    if n > 8 * LINE:
         copy_row(to, at, n)
         return
     i = 0

@@ -16,7 +16,7 @@ from lazytensor.native.intrinsics import (
     store_u16,
     store_u32,
     store_u64,
-    stream_row,
+    stream_lines,
 )
 from lazytensor.native.kernels.chunk_block import (
     WORK_COUNTS,
@@ -24,6 +24,7 @@ from lazytensor.native.kernels.chunk_block import (
     WORK_ODOMETER,
 )
 from lazytensor.native.kernels.memory import (
+    LINE,
     copy_short_row,
     load8,
     load16,
@@ -33,6 +34,7 @@ from lazytensor.native.kernels.memory import (
 )
 
 _TILE = 32
+_NEAR = 1024
 
 
 @inner
@@ -48,13 +50,13 @@ def copy_rows(
     n: int,
     streamed: bool,
 ) -> None:
-    """Copy planes of rows of ``n`` bytes."""
+    """Copy planes of rows of ``n`` bytes; streamed ones are whole lines of the target."""
     for p in range(planes):
         t = to + p * to_plane
         a = at + p * at_plane
         if streamed:
             for r in range(rows):
-                stream_row(t + r * to_row, a + r * at_row, n)
+                stream_lines(t + r * to_row, a + r * at_row, n // LINE)
         else:
             for r in range(rows):
                 copy_short_row(t + r * to_row, a + r * at_row, n)
@@ -162,7 +164,13 @@ def turn_items(
     at_item: int,
     size: int,
 ) -> None:
-    """The same where rows of the one are columns of the other: in tiles that stay in the cache."""
+    """The same where rows of the one are columns of the other: in tiles that stay in the cache.
+
+    Elements far apart by a power of two displace each other from it. So the side whose lines are
+    closer together is the one that is not gone along.
+    """
+    if abs(to_row) <= _NEAR and abs(to_row) < abs(at_item):
+        rows, to_row, at_row, n, to_item, at_item = n, to_item, at_item, rows, to_row, at_row
     for r in range(0, rows, _TILE):
         for i in range(0, n, _TILE):
             copy_items(
@@ -252,7 +260,7 @@ def scatter(
     for k in range(n):
         put(work, WORK_ODOMETER + k, 0)
         aligned |= word(dims, 3 * k + 2)
-    streamed = streamed and aligned % 64 == 0
+    streamed = streamed and aligned % LINE == 0
     while True:
         if in_rows:
             copy_rows(

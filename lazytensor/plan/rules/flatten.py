@@ -134,7 +134,7 @@ def _shows_nothing(x: Overlay, box: Box, overlay: Overlay, k: int) -> bool:
 def _is_whole(x: Overlay, box: Box) -> bool:
     """True if layers cover every position of ``box``; quick for one and two layers."""
     if len(x.inputs) > 2:
-        return not x.index.visible(box).holes
+        return x.index.covers(box)
     parts = [_common(box, box_of(layer.domain)) for layer in x.inputs]
     covered = sum(map(_volume, parts))
     if len(parts) == 2:

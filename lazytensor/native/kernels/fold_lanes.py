@@ -1,0 +1,493 @@
+"""Running sums and extremes of values, in lanes of vector registers.
+
+Every total is kept in 32 lanes: lane ``i`` of a run takes its values ``i``, ``i + 32`` and so on,
+what is left at the end of a run goes into one more, and lanes meet in the order of a tree. So a sum
+of floats has one order of additions that depends on the length of the run alone, and its error
+grows with a 32nd of that. LLVM may not reorder additions of floats by itself; the loops here
+are written in its language, because that is the only way to say which order is wanted.
+
+Each dtype has *totals*, named in ``TOTALS``. Floats are compared as integers in the same order
+(``-0.0`` below ``0.0``), and NaN as the least of all where the least is looked for, as the greatest
+where that is: so NaN wins, and of zeros of both signs the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from lazytensor.native.intrinsics import intrinsic
+
+__all__ = ["TOTALS", "cell_lanes", "row_lanes", "row_spread", "run_lanes", "run_spread"]
+
+LANES = 32
+
+_BIT, _I8, _I32, _I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
+_DOUBLE = ir.DoubleType()
+
+
+class Form(NamedTuple):
+    """A dtype and a number of lanes."""
+
+    kind: str
+    bits: int
+    lanes: int
+
+    @property
+    def element(self) -> Any:
+        """The type of one value: doubles, singles, or integers of its size."""
+        if self.kind == "f" and self.bits > 16:
+            return _DOUBLE if self.bits == 64 else ir.FloatType()
+        return ir.IntType(self.bits)
+
+    @property
+    def integer(self) -> Any:
+        """The integer of the same size."""
+        return self.of(ir.IntType(self.bits))
+
+    def of(self, element: Any) -> Any:
+        """A vector of something else."""
+        return ir.VectorType(element, self.lanes)
+
+    def all(self, element: Any, value: Any) -> Any:
+        """A vector of one value everywhere."""
+        return ir.Constant(self.of(element), [value] * self.lanes)
+
+
+def _form(dtype: str, lanes: int) -> Form:
+    kind = "u" if dtype[0] == "b" else dtype[0]
+    return Form(kind, 8 * int(dtype[1:]), lanes)
+
+
+def _bits(b: Any, x: Any, f: Form) -> Any:
+    return x if f.element == ir.IntType(f.bits) else b.bitcast(x, f.integer)
+
+
+def _wide(b: Any, x: Any, f: Form, bits: int) -> Any:
+    if bits == f.bits:
+        return x
+    kind = f.of(ir.IntType(bits))
+    return b.sext(x, kind) if f.kind == "i" else b.zext(x, kind)
+
+
+def _double(b: Any, x: Any, f: Form) -> Any:
+    kind = f.of(_DOUBLE)
+    if f.kind == "f":
+        return x if f.bits == 64 else b.fpext(x, kind)
+    return b.sitofp(x, kind) if f.kind == "i" else b.uitofp(x, kind)
+
+
+def _key(b: Any, x: Any, f: Form, lost: int) -> Any:
+    """Integers in the order of the values; ``lost`` for NaN."""
+    if f.kind != "f":
+        return x
+    integer = ir.IntType(f.bits)
+    bits = _bits(b, x, f)
+    turned = b.lshr(b.ashr(bits, f.all(integer, f.bits - 1)), f.all(integer, 1))
+    infinity = {16: 0x7C00, 32: 0x7F80_0000, 64: 0x7FF0_0000_0000_0000}[f.bits]
+    size = b.and_(bits, f.all(integer, (1 << (f.bits - 1)) - 1))
+    is_nan = b.icmp_unsigned(">", size, f.all(integer, infinity))
+    return b.select(is_nan, f.all(integer, lost), b.xor(bits, turned))
+
+
+def _less(b: Any, x: Any, y: Any, f: Form) -> Any:
+    compare = b.icmp_unsigned if f.kind == "u" else b.icmp_signed
+    return compare("<", x, y)
+
+
+def _range(f: Form) -> tuple[int, int]:
+    """The least and the greatest key, as LLVM writes them."""
+    return (0, (1 << f.bits) - 1) if f.kind == "u" else (-(1 << f.bits - 1), (1 << f.bits - 1) - 1)
+
+
+class Total(NamedTuple):
+    """One kind of total.
+
+    ``bits(form)``: of its integers, 0 for doubles. ``first(form)``: what changes nothing.
+    ``step(builder, total, values, form)``: with more values. ``join``: of two totals. ``word``: of
+    one lane as an int64.
+    """
+
+    bits: Callable[[Form], int]
+    first: Callable[[Form], Any]
+    step: Callable[[Any, Any, Any, Form], Any]
+    join: Callable[[Any, Any, Any, Form], Any]
+    word: Callable[[Any, Any, Form], Any]
+
+    def element(self, f: Form) -> Any:
+        """The type of one total."""
+        bits = self.bits(f)
+        return ir.IntType(bits) if bits else _DOUBLE
+
+
+def _narrow(f: Form) -> int:
+    """Of integers of up to 16 bits, 2^15 can be added in 32 bits."""
+    return 32 if f.bits <= 16 else 64
+
+
+def _to_word(b: Any, total: Any, f: Form) -> Any:
+    if total.type == _DOUBLE:
+        return b.bitcast(total, _I64)
+    if total.type == _I64:
+        return total
+    return b.zext(total, _I64) if f.kind == "u" else b.sext(total, _I64)
+
+
+def _key_word(b: Any, total: Any, f: Form) -> Any:
+    """Extremes are compared as signed words."""
+    word = _to_word(b, total, f)
+    return b.xor(word, _I64(-(1 << 63))) if f.kind == "u" and f.bits == 64 else word
+
+
+def _unsigned_word(b: Any, total: Any, f: Form) -> Any:
+    return total if total.type == _I64 else b.zext(total, _I64)
+
+
+def _add(b: Any, one: Any, other: Any, f: Form) -> Any:
+    return b.add(one, other)
+
+
+def _square(b: Any, total: Any, x: Any, f: Form) -> Any:
+    wide = _wide(b, x, f, 32)
+    square = b.mul(wide, wide)
+    return b.add(total, square if f.bits == 8 else b.zext(square, f.of(_I64)))
+
+
+def _nonzero(b: Any, total: Any, x: Any, f: Form) -> Any:
+    """NaN is not 0, and -0.0 is."""
+    integer = ir.IntType(f.bits)
+    bits = _bits(b, x, f)
+    if f.kind == "f":
+        bits = b.shl(bits, f.all(integer, 1))
+    there = b.icmp_unsigned("!=", bits, f.all(integer, 0))
+    return b.add(total, b.zext(there, f.of(_I32)))
+
+
+def _least(b: Any, total: Any, x: Any, f: Form) -> Any:
+    return _lesser(b, total, _key(b, x, f, _range(f)[0]), f)
+
+
+def _greatest(b: Any, total: Any, x: Any, f: Form) -> Any:
+    return _greater(b, total, _key(b, x, f, _range(f)[1]), f)
+
+
+def _lesser(b: Any, one: Any, other: Any, f: Form) -> Any:
+    return b.select(_less(b, other, one, f), other, one)
+
+
+def _greater(b: Any, one: Any, other: Any, f: Form) -> Any:
+    return b.select(_less(b, one, other, f), other, one)
+
+
+TOTALS = {
+    # Integers modulo 2^64.
+    "sum": Total(
+        _narrow, lambda f: 0, lambda b, t, x, f: b.add(t, _wide(b, x, f, _narrow(f))), _add,
+        _to_word,
+    ),
+    # As doubles. -0.0 is what changes no sum, not even one of -0.0.
+    "float_sum": Total(
+        lambda f: 0, lambda f: -0.0, lambda b, t, x, f: b.fadd(t, _double(b, x, f)),
+        lambda b, one, other, f: b.fadd(one, other), _to_word,
+    ),
+    # Of integers of up to 16 bits.
+    "squares": Total(
+        lambda f: 32 if f.bits == 8 else 64, lambda f: 0, _square, _add, _unsigned_word
+    ),
+    "least": Total(lambda f: f.bits, lambda f: _range(f)[1], _least, _lesser, _key_word),
+    "greatest": Total(lambda f: f.bits, lambda f: _range(f)[0], _greatest, _greater, _key_word),
+    "nonzero": Total(lambda f: 32, lambda f: 0, _nonzero, _add, _unsigned_word),
+}  # fmt: skip
+"""Their names: what a fold is made of."""
+
+
+def _load(b: Any, at: Any, kind: Any) -> Any:
+    found = b.load(b.inttoptr(at, kind.as_pointer()))
+    found.align = 1
+    return found
+
+
+def _store(b: Any, at: Any, value: Any) -> None:
+    b.store(value, b.inttoptr(at, value.type.as_pointer()), align=1)
+
+
+def _after(b: Any, at: Any, i: Any, size: int) -> Any:
+    return b.add(at, b.mul(i, _I64(size)))
+
+
+def _one_lane(b: Any, vector: Any, join: Callable[[Any, Any, Any, Form], Any], f: Form) -> Any:
+    """Lanes as one element, half by half."""
+    lanes = vector.type.count
+    while lanes > 1:
+        lanes //= 2
+        halves = [
+            b.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(_I32, lanes), [*range(lo, lo + lanes)])
+            )
+            for lo in (0, lanes)
+        ]
+        vector = join(b, halves[0], halves[1], f)
+    return b.extract_element(vector, _I32(0))
+
+
+def _run(b: Any, dtype: str, at: Any, n: Any, what: Any) -> list[Any]:
+    """One lane of everything that is totalled over a run.
+
+    ``what(form)`` lists, for a number of lanes, the element, the first value, the step and the join
+    of each.
+    """
+    size = int(dtype[1:])
+    ends = []
+    done = _I64(0)
+    for lanes in (LANES, 1):
+        f = _form(dtype, lanes)
+        totals = what(f)
+        places: list[Any] = [cgutils.alloca_once(b, f.of(one[0])) for one in totals]  # type: ignore[no-untyped-call]
+        for place, (element, first, _, _) in zip(places, totals, strict=True):
+            b.store(f.all(element, first), place)
+        count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
+        with cgutils.for_range(b, count) as loop:
+            where = _after(b, _after(b, at, done, size), loop.index, size * lanes)
+            x = _load(b, where, f.of(f.element))
+            for place, (_, _, step, _) in zip(places, totals, strict=True):
+                b.store(step(b, b.load(place), x, f), place)
+        done = b.mul(count, _I64(LANES)) if lanes > 1 else done
+        ends.append(
+            [
+                _one_lane(b, b.load(place), join, f)
+                for place, (_, _, _, join) in zip(places, totals, strict=True)
+            ]
+        )
+    scalar = _form(dtype, 1)
+    out = []
+    for one, other, (_, _, _, join) in zip(*ends, what(scalar), strict=True):
+        out.append(join(b, one, other, scalar))
+    return out
+
+
+def run_lanes(dtype: str, names: tuple[str, ...]) -> Callable[..., Any]:
+    """``run(at, n, out)``: the totals of ``n`` contiguous values, a word for each, to ``out``."""
+    kinds = [TOTALS[name] for name in names]
+
+    def what(f: Form) -> list[Any]:
+        return [(kind.element(f), kind.first(f), kind.step, kind.join) for kind in kinds]
+
+    @intrinsic
+    def run(typing: Any, at: Any, n: Any, out: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            found = _run(builder, dtype, values[0], values[1], what)
+            scalar = _form(dtype, 1)
+            for i, (kind, total) in enumerate(zip(kinds, found, strict=True)):
+                word = kind.word(builder, total, scalar)
+                _store(builder, builder.add(values[2], _I64(8 * i)), word)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), emit
+
+    return run
+
+
+def run_spread(dtype: str) -> Callable[..., Any]:
+    """``run(at, n, mean, out)``: the sum of deviations from a double, and that of their squares."""
+
+    @intrinsic
+    def run(typing: Any, at: Any, n: Any, mean: Any, out: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            centre = values[2]
+
+            def deviation(b: Any, x: Any, f: Form) -> Any:
+                empty = ir.Constant(f.of(_DOUBLE), ir.Undefined)
+                one = b.insert_element(empty, centre, _I32(0))
+                order = ir.Constant(f.of(_I32), [0] * f.lanes)
+                return b.fsub(_double(b, x, f), b.shuffle_vector(one, one, order))
+
+            def join(b: Any, one: Any, other: Any, f: Form) -> Any:
+                return b.fadd(one, other)
+
+            def first(b: Any, total: Any, x: Any, f: Form) -> Any:
+                return b.fadd(total, deviation(b, x, f))
+
+            def second(b: Any, total: Any, x: Any, f: Form) -> Any:
+                far = deviation(b, x, f)
+                return b.fadd(total, b.fmul(far, far))
+
+            def what(f: Form) -> list[Any]:
+                return [(_DOUBLE, 0.0, first, join), (_DOUBLE, 0.0, second, join)]
+
+            found = _run(builder, dtype, values[0], values[1], what)
+            for i, total in enumerate(found):
+                word = builder.bitcast(total, _I64)
+                _store(builder, builder.add(values[3], _I64(8 * i)), word)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.float64, types.int64), emit
+
+    return run
+
+
+def _rows(b: Any, dtype: str, at: Any, n: Any, body: Callable[[Any, Form, Any], None]) -> None:
+    """``body(values, form, i)`` for all of a row, ``LANES`` values at a time, then one by one."""
+    size, done = int(dtype[1:]), _I64(0)
+    for lanes in (LANES, 1):
+        f = _form(dtype, lanes)
+        count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
+        with cgutils.for_range(b, count) as loop:
+            i = b.add(done, b.mul(loop.index, _I64(lanes)))
+            body(_load(b, _after(b, at, i, size), f.of(f.element)), f, i)
+        done = b.mul(count, _I64(LANES)) if lanes > 1 else done
+
+
+def row_lanes(dtype: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """``first(totals, step, at, n)`` and ``more``: totals of columns of values, row by row.
+
+    The totals of one name begin ``step`` bytes after those of the name before, each of the size
+    that it has in registers. ``first`` begins anew.
+    """
+    kinds = [TOTALS[name] for name in names]
+
+    def made(*, anew: bool) -> Callable[..., Any]:
+        @intrinsic
+        def row(typing: Any, totals: Any, step: Any, at: Any, n: Any) -> Any:
+            def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                totals, step, at, n = values
+                bases = [builder.add(totals, builder.mul(step, _I64(k))) for k in range(len(kinds))]
+
+                def body(x: Any, f: Form, i: Any) -> None:
+                    for kind, base in zip(kinds, bases, strict=True):
+                        element = kind.element(f)
+                        nbytes = (kind.bits(f) or 64) // 8
+                        place = _after(builder, base, i, nbytes)
+                        if anew:
+                            before = f.all(element, kind.first(f))
+                        else:
+                            before = _load(builder, place, f.of(element))
+                        _store(builder, place, kind.step(builder, before, x, f))
+
+                _rows(builder, dtype, at, n, body)
+                return context.get_dummy_value()
+
+            return types.void(types.int64, types.int64, types.int64, types.int64), emit
+
+        return row
+
+    return made(anew=True), made(anew=False)
+
+
+def row_spread(dtype: str) -> Callable[..., Any]:
+    """``more(totals, step, means, at, n)``: adds to two totals of columns of values (doubles).
+
+    Those are of deviations from the ``means`` of the columns, and of their squares.
+    """
+
+    @intrinsic
+    def row(typing: Any, totals: Any, step: Any, means: Any, at: Any, n: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            totals, step, means, at, n = values
+            second = builder.add(totals, step)
+
+            def body(x: Any, f: Form, i: Any) -> None:
+                kind = f.of(_DOUBLE)
+                mean = _load(builder, _after(builder, means, i, 8), kind)
+                far = builder.fsub(_double(builder, x, f), mean)
+                for base, value in ((totals, far), (second, builder.fmul(far, far))):
+                    place = _after(builder, base, i, 8)
+                    _store(builder, place, builder.fadd(_load(builder, place, kind), value))
+
+            _rows(builder, dtype, at, n, body)
+            return context.get_dummy_value()
+
+        word = types.int64
+        return types.void(word, word, word, word, word), emit
+
+    return row
+
+
+def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> Callable[..., Any]:
+    """``leave(totals, step, first, cell, plane, n)``: totals of columns to cells side by side.
+
+    ``places``: the number of the (first) plane of each total. Cells hold words: sums are added up,
+    of extremes the lesser or greater is kept, sums of doubles take along, in the plane after their
+    own, what they round off (Knuth's TwoSum).
+    """
+    kinds = [TOTALS[name] for name in names]
+
+    @intrinsic
+    def leave(
+        typing: Any, totals: Any, step: Any, first: Any, cell: Any, plane: Any, n: Any
+    ) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            b = builder
+            totals, step, first, cell, plane, n = values
+
+            def some(f: Form, done: Any, index: Any) -> None:
+                i = b.add(done, b.mul(index, _I64(f.lanes)))
+                for k, (name, kind, place) in enumerate(zip(names, kinds, places, strict=True)):
+                    nbytes = (kind.bits(f) or 64) // 8
+                    column = _after(b, b.add(totals, b.mul(step, _I64(k))), b.add(first, i), nbytes)
+                    found = _load(b, column, f.of(kind.element(f)))
+                    to = _after(b, b.add(cell, b.mul(plane, _I64(place))), i, 8)
+                    _MEETS[name](b, found, to, plane, f)
+
+            done = _I64(0)
+            for lanes in (LANES, 1):
+                count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
+                with cgutils.for_range(b, count) as loop:
+                    some(_form(dtype, lanes), done, loop.index)
+                done = b.mul(count, _I64(LANES)) if lanes > 1 else done
+            return context.get_dummy_value()
+
+        word = types.int64
+        return types.void(word, word, word, word, word, word), emit
+
+    return leave
+
+
+def _words(b: Any, total: Any, f: Form, *, unsigned: bool) -> Any:
+    """Lanes of integers as int64."""
+    kind = f.of(_I64)
+    if total.type == kind:
+        return total
+    return b.zext(total, kind) if unsigned or f.kind == "u" else b.sext(total, kind)
+
+
+def _meet_sum(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+    _store(b, to, b.add(_load(b, to, f.of(_I64)), _words(b, found, f, unsigned=False)))
+
+
+def _meet_count(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+    _store(b, to, b.add(_load(b, to, f.of(_I64)), _words(b, found, f, unsigned=True)))
+
+
+def _meet_extreme(sign: str) -> Callable[..., None]:
+    def meet(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+        words = _words(b, found, f, unsigned=False)
+        if f.kind == "u" and f.bits == 64:
+            words = b.xor(words, f.all(_I64, -(1 << 63)))
+        before = _load(b, to, f.of(_I64))
+        _store(b, to, b.select(b.icmp_signed(sign, words, before), words, before))
+
+    return meet
+
+
+def _meet_float_sum(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+    kind = f.of(_DOUBLE)
+    before = _load(b, to, kind)
+    total = b.fadd(before, found)
+    shown = b.fsub(total, before)
+    lost = b.fadd(b.fsub(before, b.fsub(total, shown)), b.fsub(found, shown))
+    _store(b, to, total)
+    rest = b.add(to, plane)
+    _store(b, rest, b.fadd(_load(b, rest, kind), lost))
+
+
+_MEETS: dict[str, Callable[..., None]] = {
+    "sum": _meet_sum,
+    "float_sum": _meet_float_sum,
+    "squares": _meet_count,
+    "least": _meet_extreme("<"),
+    "greatest": _meet_extreme(">"),
+    "nonzero": _meet_count,
+}

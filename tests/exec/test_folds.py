@@ -1,0 +1,405 @@
+"""Compiled folds: the states of NumPy for every dtype, shape, stride and cut."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lazytensor as lt
+from lazytensor.errors import FormatError
+from lazytensor.exec import fold_states, folding, fusion, workgrid
+from lazytensor.exec.kernels import folds, maps, windows
+from lazytensor.exec.kernels.choice import chosen_kernels
+from lazytensor.exec.kernels.order import digit_counts, table_size
+from lazytensor.plan.ops import REDUCTIONS
+from tests import compiling
+from tests.sources import ChunkedArray
+
+OPS = tuple(fold_states._CHOICES)
+FLOATING = frozenset({"mean", "var", "std"})
+QUICK = ("u2", "f4", "i8")
+OTHERS = ("?", "u1", "i1", "i2", "u4", "i4", "u8", "f2", "f8")
+DTYPES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+
+
+used: list[str] = []
+"""Names of the kernels that were asked for and given."""
+
+
+def compiled_here(name: str, text: str | None, saves: float) -> Any:
+    """As ``choice.compiled``, in this process."""
+    if chosen_kernels() == "numpy":
+        return None
+    used.append(name)
+    return compiling.kernel_named(name) if text is None else compiling.kernel_of(text)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiling() -> Iterator[None]:
+    pytest.importorskip("numba")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (folds, folding, maps, windows):
+            patch.setattr(module, "compiled", compiled_here)
+        yield
+
+
+def all_totals(dtype: np.dtype, *, rows: bool) -> folds.Fold:
+    """One fold with whatever any operation needs."""
+    found = [fold_states.wanted_totals(op, dtype, {}) for op in OPS]
+    names = sorted({name for wanted in found if wanted for name in wanted.names})
+    with lt.Config(kernels="numba"):
+        fold = folds.totals_fold(dtype, names, rows=rows, saves=math.inf)
+    assert fold is not None
+    return fold
+
+
+def ordinary(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Distinct values, as far as there are so many, of both signs."""
+    n = math.prod(shape)
+    values = (np.arange(n) * 7919 % max(n, 1)).reshape(shape)
+    if dtype.kind == "f":
+        return (values / 7 - n / 20).astype(dtype)
+    return values.astype(dtype)
+
+
+def special(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """The ends of the range; NaN, infinities, zeros of both signs."""
+    if dtype.kind == "f":
+        ends: list[Any] = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.5, 5e-324]
+    elif dtype.kind == "b":
+        ends = [True, False]
+    else:
+        ends = [np.iinfo(dtype).min, np.iinfo(dtype).max, 0, 1]
+    picks = np.random.default_rng(1).integers(0, len(ends), shape)
+    return np.array(ends, dtype)[picks]
+
+
+def zeros_of_both_signs(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Mostly one sign."""
+    values = np.zeros(shape, dtype)
+    if dtype.kind == "f":
+        values[np.random.default_rng(2).random(shape) < 0.9] = -0.0
+    return values
+
+
+def seen(values: np.ndarray) -> Iterator[np.ndarray]:
+    """The values, and others, in memory of all kinds."""
+    yield values
+    yield np.asfortranarray(values)
+    yield values[(slice(None, None, -1),) * values.ndim]
+    yield np.repeat(values, 2, axis=-1)[..., ::2] if values.ndim else values
+    if values.ndim > 1:
+        yield np.broadcast_to(values[:1], values.shape)
+        yield np.moveaxis(np.moveaxis(values, 0, -1).copy(), -1, 0)
+
+
+def cuts(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """A box in pieces, in C order."""
+    edges = [sorted({0, n // 3, n - n // 4, n}) for n in shape]
+    yield from itertools.product(*([slice(a, b) for a, b in itertools.pairwise(e)] for e in edges))
+
+
+def close(found: np.ndarray, wanted: np.ndarray, values: np.ndarray, op: str) -> bool:
+    """Within the bound of sums; of squares for spreads."""
+    with np.errstate(all="ignore"):
+        finite = np.abs(values[np.isfinite(values)].astype(np.float64))
+        size = finite.max(initial=0.0) ** (2 if op == "var" else 1)
+    eps = float(np.finfo(found.dtype).eps) if found.dtype.kind == "f" else 2.0**-52
+    bound = 4 * math.sqrt(max(values.size, 1)) * eps * size * (values.size if op == "sum" else 1)
+    if op == "std":
+        found, wanted, bound = found**2, wanted**2, bound * size
+    return bool(np.allclose(found, wanted, rtol=16 * eps, atol=bound, equal_nan=True))
+
+
+def check(fold: folds.Fold, values: np.ndarray, axes: tuple[int, ...], *, cut: bool) -> None:
+    """All operations over some axes, against NumPy's states."""
+    values = np.asarray(values)
+    kept = tuple(1 if d in axes else n for d, n in enumerate(values.shape))
+    count = math.prod(values.shape[d] for d in axes)
+    cells = fold.cells(kept)
+    consumer = cells.consumer(values.shape)
+    for part in cuts(values.shape) if cut else [tuple(slice(0, n) for n in values.shape)]:
+        consumer.take(values[part] if values.ndim else values, [s.start for s in part])
+    dtype = values.dtype
+    for op in OPS:
+        wanted = fold_states.wanted_totals(op, dtype, {})
+        if wanted is None:
+            continue
+        row = REDUCTIONS[op]
+        state = wanted.state(cells, count, ())
+        plain = row.partial(values, axes)
+        assert [(part.dtype, part.shape) for part in state] == [
+            (part.dtype, part.shape) for part in plain
+        ], (op, dtype)
+        found = row.finish(state, dtype=dtype, count=count)
+        other = row.finish(plain, dtype=dtype, count=count)
+        what = (op, dtype, values.shape, values.strides, axes, cut, found, other)
+        exact = dtype.kind in "biu" and (op not in FLOATING or dtype.itemsize <= 2)
+        if op in ("sum", *FLOATING) and not exact:
+            assert close(found, other, values, op), what
+        else:
+            np.testing.assert_array_equal(found, other, err_msg=str(what[:6]))
+            if found.dtype.kind == "f":
+                number = ~np.isnan(found)  # the sign of NaN says nothing
+                np.testing.assert_array_equal(
+                    np.signbit(found) & number, np.signbit(other) & number
+                )
+
+
+SHAPES = [(), (1,), (63,), (5000,), (3, 70), (200, 5), (2, 3, 67), (4, 1, 33), (2, 140, 2, 35)]
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("name", DTYPES)
+def test_states_are_those_of_numpy(name: str, rows: bool) -> None:
+    dtype = np.dtype(name)
+    fold = all_totals(dtype, rows=rows)
+    for shape in SHAPES:
+        dims = range(len(shape))
+        for n in range(len(shape) + 1):
+            for axes in itertools.combinations(dims, n):
+                for make in (ordinary, special, zeros_of_both_signs):
+                    check(fold, make(dtype, shape), axes, cut=True)
+                for values in seen(ordinary(dtype, shape)):
+                    check(fold, values, axes, cut=False)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("name", QUICK)
+def test_long_runs_and_wide_rows(name: str, rows: bool) -> None:
+    dtype = np.dtype(name)
+    fold = all_totals(dtype, rows=rows)
+    for shape in [(70_000,), (300, 2100), (3, 50, 70, 60)]:
+        for axes in [(0,), (len(shape) - 1,), tuple(range(len(shape)))]:
+            check(fold, ordinary(dtype, shape), axes, cut=False)
+            check(fold, ordinary(dtype, shape), axes, cut=True)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_nothing_outside_of_the_cells_is_written(rows: bool) -> None:
+    fold = all_totals(np.dtype("u2"), rows=rows)
+    cells = fold.cells((1, 30, 50))
+    planes = cells._planes
+    guarded = np.full(planes.size + 64, 77, np.int64)
+    inside = guarded[32:-32].reshape(planes.shape)
+    inside[...] = planes
+    cells._planes = inside
+    values = ordinary(np.dtype("u2"), (20, 30, 50))
+    cells.consumer(values.shape).take(values, (0, 0, 0))
+    assert (guarded[:32] == 77).all()
+    assert (guarded[-32:] == 77).all()
+    np.testing.assert_array_equal(cells.words("sum"), values.sum(0, keepdims=True, dtype=np.int64))
+
+
+def test_bits_of_float_sums_depend_on_the_pieces_and_not_on_strides() -> None:
+    values = np.random.default_rng(0).normal(size=(30, 40, 50)).astype("f4")
+    room = np.zeros((33, 47, 61), "f4")
+    room[:30, :40, :50] = values
+    for rows, axes in ((False, (0, 1, 2)), (False, (1, 2)), (True, (0,)), (True, (1,))):
+        fold = all_totals(values.dtype, rows=rows)
+        found = []
+        for array in (values, room[:30, :40, :50]):
+            kept = tuple(1 if d in axes else n for d, n in enumerate(array.shape))
+            cells = fold.cells(kept)
+            cells.consumer(array.shape).take(array, (0, 0, 0))
+            found.append(cells._planes.tobytes())
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["u2", "f4", *(pytest.param(n, marks=pytest.mark.slow) for n in (*OTHERS, "i8"))]
+)
+def test_tables_of_counts(name: str) -> None:
+    dtype = np.dtype(name)
+    size = table_size(dtype)
+    with lt.Config(kernels="numba"):
+        fold = folds.tally_fold(dtype, size, saves=math.inf)
+    assert fold is not None
+    for values in (ordinary(dtype, (3, 40, 50)), special(dtype, (3, 40, 50))):
+        for array in seen(values):
+            cells = fold.cells((3, 1, 1))
+            cells.consumer(array.shape).take(array, (0, 0, 0))
+            for row, counts in zip(array, cells.counts[:, 0, 0], strict=True):
+                flat = np.ascontiguousarray(row).reshape(-1)
+                flat = flat.view("u1") if dtype.kind == "b" else flat
+                np.testing.assert_array_equal(counts, digit_counts(flat, size, 0))
+
+
+def test_a_map_before_a_fold() -> None:
+    from lazytensor.exec.kernels.expression import Expression, ExpressionStep
+    from lazytensor.exec.kernels.maps import compiled_map
+
+    u2, f4 = np.dtype("u2"), np.dtype("f4")
+    halved = Expression(
+        (u2,), (f4,), (ExpressionStep("cast", (0,), f4), ExpressionStep("multiply", (2, 1), f4)), 3
+    )
+    with lt.Config(kernels="numba"):
+        found = compiled_map(halved, [np.float32(0.5).tobytes()], math.inf)
+    assert found is not None
+    before = folds.Before(found.function, found.constants, 2, found.keep)
+    values = ordinary(u2, (20, 30, 40))
+    for rows, axes in ((False, (0, 1, 2)), (True, (0,)), (False, (2,))):
+        kept = tuple(1 if d in axes else n for d, n in enumerate(values.shape))
+        cells = all_totals(f4, rows=rows).cells(kept)
+        consumer = cells.consumer(values.shape, before=before)
+        for part in cuts(values.shape):
+            consumer.take(values[part], [s.start for s in part])
+        half = values.astype("f4") * np.float32(0.5)
+        np.testing.assert_array_equal(cells.extremes("greatest"), half.max(axes, keepdims=True))
+        np.testing.assert_array_equal(
+            cells.floats("float_sum"), half.sum(axes, keepdims=True, dtype="f8")
+        )
+
+
+# Whole runs.
+
+
+class Handing(ChunkedArray):
+    """A chunked array that hands its values over, cell by cell."""
+
+    def __init__(self, values: np.ndarray, chunks: tuple[int, ...], *, whole: bool = False) -> None:
+        super().__init__(values, chunks)
+        self.chunks = chunks
+        self.whole = whole
+        self.handed = 0
+
+    def read_through(self, box: Any, steps: tuple[int, ...], consumer: Any) -> bool:
+        if self.whole or set(steps) != {1}:
+            return False
+        self.handed += 1
+        edges = [
+            sorted({lo, hi, *range(-(-lo // c) * c, hi, c)})
+            for (lo, hi), c in zip(box, self.chunks, strict=True)
+        ]
+        for cell in itertools.product(*map(itertools.pairwise, edges)):
+            values = self.values[tuple(slice(a, b) for a, b in cell)]
+            consumer.take(values, [a - lo for (a, _), (lo, _) in zip(cell, box, strict=True)])
+        return True
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "FEWEST", 0)
+    monkeypatch.setattr(fusion, "_FEWEST", 0)
+    monkeypatch.setattr(workgrid, "TARGET", 16 << 10)
+    monkeypatch.setattr(workgrid, "_SMALLEST", 16 << 10)
+
+
+FOLDED = ("sum", "mean", "std", "min", "max", "any", "count_nonzero")
+
+
+def results(x: lt.LazyTensor, engine: Any, ops: tuple[str, ...] = FOLDED) -> list[np.ndarray]:
+    """Reductions of every kind over all axes, the first, the last and the middle; and counts.
+
+    Each group is one pass over what is read.
+    """
+    turned = x[3:-2, ::-1].transpose(2, 0, 1)
+    groups = [[getattr(lt, op)(x, axis=axis) for op in ops] for axis in (None, 0, 2, 1)]
+    groups.append([getattr(lt, op)(turned, axis=(0, 1)) for op in FOLDED])
+    groups[0].append(lt.histogram(x, bins=20, range=(0, 5000))[0])
+    groups[0].append(lt.quantile(x, 0.25))
+    return [np.asarray(a) for group in groups for a in lt.collect_all(group, engine=engine)]
+
+
+VALUES = {
+    "u2": ordinary(np.dtype("u2"), (30, 45, 52)),
+    "f4": ordinary(np.dtype("f4"), (30, 45, 52)),
+}
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kind", ["handed", "read", "memory"])
+@pytest.mark.parametrize("name", VALUES)
+def test_runs_with_and_without_compiled_code(name: str, kind: str) -> None:
+    values = VALUES[name]
+    source = Handing(values, (10, 20, 26), whole=kind == "read")
+    x = lt.asarray(values) if kind == "memory" else lt.scan_source(source)
+    plain = results(x, lt.LocalEngine(threads=2, kernels="numpy"))
+    assert source.handed == 0
+    used.clear()
+    once = results(x, lt.LocalEngine(threads=1, kernels="numba"))
+    assert (source.handed > 0) == (kind == "handed")
+    assert any(text.startswith("fold_") for text in used)
+    again = results(x, lt.LocalEngine(threads=3, kernels="numba"))
+    for a, b, c in zip(plain, once, again, strict=True):
+        assert b.tobytes() == c.tobytes()
+        assert a.dtype == b.dtype
+        if name == "u2" and a.dtype.kind in "biu":
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(b, a, rtol=1e-13 if name == "u2" else 1e-6)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_bits_do_not_depend_on_whether_a_source_hands_over() -> None:
+    found = []
+    for whole in (False, True):
+        x = lt.scan_source(Handing(VALUES["f4"], (10, 20, 26), whole=whole))
+        found.append(results(x, lt.LocalEngine(threads=2, kernels="numba"))[: -len(FOLDED)])
+    for a, b in zip(*found, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_members_that_are_not_folded_see_the_blocks() -> None:
+    values = VALUES["u2"]
+    x = lt.scan_source(Handing(values, (10, 20, 26)))
+    ops = (*FOLDED, "prod", "argmax")
+    plain = results(x, lt.LocalEngine(threads=2, kernels="numpy"), ops)
+    other = results(x, lt.LocalEngine(threads=2, kernels="numba"), ops)
+    for a, b in zip(plain, other, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-13 if a.dtype.kind == "f" else 0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_an_expression_is_folded_while_it_is_read() -> None:
+    source = Handing(VALUES["u2"], (10, 20, 26))
+    x = (lt.scan_source(source).astype("f4") - 3) * 0.5
+    plain = results(x, lt.LocalEngine(threads=2, kernels="numpy"))
+    used.clear()
+    other = results(x, lt.LocalEngine(threads=2, kernels="numba"))
+    assert source.handed
+    for a, b in zip(plain, other, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_is_read_is_profiled_as_a_read_and_a_reduction() -> None:
+    source = Handing(VALUES["u2"], (10, 20, 26))
+    x = lt.scan_source(source)
+    total = lt.std(x)
+    found = total.profile(engine=lt.LocalEngine(threads=1, kernels="numba"))
+    assert source.handed
+    assert "std" in str(found)
+
+
+def test_a_damaged_chunk_is_reported_as_without_folds(tmp_path: Path) -> None:
+    meta = {
+        "zarr_format": 2, "shape": [64, 64], "chunks": [32, 64], "dtype": "<u2", "order": "C",
+        "compressor": None, "fill_value": 3, "filters": None,
+    }  # fmt: skip
+    (tmp_path / ".zarray").write_text(json.dumps(meta))
+    x = lt.scan_zarr(tmp_path)
+    engines = [lt.LocalEngine(kernels=kernels) for kernels in ("numpy", "numba")]
+    assert [int(x.sum().collect(engine=engine)) for engine in engines] == [3 * 64 * 64] * 2
+    (tmp_path / "1.0").write_bytes(b"short")
+    said = []
+    for engine in engines:
+        with pytest.raises(FormatError, match=r"1\.0") as caught:
+            x.sum().collect(engine=engine)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_spreads_of_short_integers_are_exact() -> None:
+    values = np.full((1 << 20,), 65535, np.uint16)
+    values[::3] = 65534
+    wanted = float(np.var(values - 65534.0))
+    assert float(lt.var(lt.asarray(values)).collect()) == pytest.approx(wanted, rel=1e-15)
