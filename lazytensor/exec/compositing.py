@@ -107,6 +107,14 @@ class Composite:
         some = self._meeting(box)
         return is_covered(box, self._lo[some], self._hi[some])
 
+    def has_gaps(self) -> bool:
+        """Whether there is a fill value, and a position that has it."""
+        return self.fill is not None and not self.covers(self.whole)
+
+    def fill_in(self, box: Box) -> bytes | None:
+        """The fill value if all of a box has it, because no layer meets it."""
+        return None if self.fill is None or len(self._meeting(box)) else self.fill
+
     def paste(self, box: Box, target: np.ndarray) -> None:
         """Compute a box into an array of its shape, of any strides."""
         if not target.size:

@@ -150,8 +150,11 @@ class Known:
 
     def _look(self, node: Node, box: Box) -> tuple[bytes | None, Needs | None]:
         """The value if it is known at once, and what it takes to find out if that may be known."""
-        if node in self._stored or composite_of(node) is not None:
+        if node in self._stored:
             return None, None
+        composite = composite_of(node)
+        if composite is not None:
+            return composite.fill_in(box), None
         if isinstance(node, Constant):
             return node.data, None
         if isinstance(node, Scan):
@@ -288,8 +291,10 @@ def _may_be_constant(compiled: Compiled, empty: Container[Node]) -> bool:
     may: dict[Node, bool] = {}
     for node in compiled.rank:
         rule = _RULES.get(type(node))
-        if node in compiled.stored or composite_of(node) is not None:
+        if node in compiled.stored:
             may[node] = False
+        elif (composite := composite_of(node)) is not None:
+            may[node] = composite.has_gaps()
         elif rule is not None:
             may[node] = rule.hope(node, may)
         else:
