@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class EngineFloor:
 
     def __init__(self) -> None:
         self._floor = Floor()
+        # It keeps the files open: once for each store.
+        self._open = cache(self._floor.open)
 
     def _do(self, work: Any, dtype: Any, out: np.ndarray | None) -> Ready:
         if out is not None:
@@ -34,30 +37,30 @@ class EngineFloor:
         return fresh
 
     def read(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._floor.open(path), np.uint16, out)
+        return self._do(self._open(path), np.uint16, out)
 
     def crop(self, path: Path, out: np.ndarray | None) -> Ready:
-        work = self._floor.open(path)
+        work = self._open(path)
         return self._do(self._floor.view(work, crop_of(work.shape[0])), np.uint16, out)
 
     def strided(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._floor.halve(self._floor.open(path)), np.uint16, out)
+        return self._do(self._floor.halve(self._open(path)), np.uint16, out)
 
     def cast(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._floor.open(path), np.float32, out)
+        return self._do(self._open(path), np.float32, out)
 
     def chain(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._floor.open(path), np.uint8, out)
+        return self._do(self._open(path), np.uint8, out)
 
     def projection(self, path: Path, out: np.ndarray | None) -> Ready:
-        work = self._floor.open(path)
+        work = self._open(path)
         return self._do(replace(work, shape=work.shape[1:]), np.uint16, out)
 
     def spread(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(replace(self._floor.open(path), shape=(2,)), np.float64, out)
+        return self._do(replace(self._open(path), shape=(2,)), np.float64, out)
 
     def counts(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(replace(self._floor.open(path), shape=(65536,)), np.int64, out)
+        return self._do(replace(self._open(path), shape=(65536,)), np.int64, out)
 
     def __getattr__(self, kind: str) -> Callable[[Path, np.ndarray | None], Ready]:
         if kind in _HALF:

@@ -383,9 +383,9 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'lazytensor' has no attribute {name!r}")
-    from lazytensor.plan.garbage import importing
+    import lazytensor.plan.garbage
 
-    with importing():
+    with lazytensor.plan.garbage.importing():
         value = getattr(import_module(f"lazytensor.{home}"), name)
     globals()[name] = value
     return value

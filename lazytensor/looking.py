@@ -6,18 +6,17 @@ place where the two stages of a plan, what it means and what runs, are put side 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import cached_property
 from importlib import import_module
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lazytensor.collecting import check_flags
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.node import Node
-from lazytensor.plan.optimize import Trace, optimize
 
 if TYPE_CHECKING:
     from lazytensor.plan.explain_formats import Notes
@@ -51,6 +50,8 @@ class Look:
         self._physical = stage == "physical"
         self._engine = engine
         flags = check_flags(optimizations)
+        from lazytensor.plan.optimize import Trace, optimize
+
         self._flags = flags if optimized else QueryOptFlags.none()
         self._trace = Trace() if rules else None
         self._plan = optimize(node, self._flags, self._trace)
@@ -77,13 +78,14 @@ class Look:
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write a picture, a page or a graph, by the suffix of ``path``."""
-        target = Path(path)
-        if target.suffix not in _WRITERS:
+        suffix = os.path.splitext(path)[1]
+        if suffix not in _WRITERS:
             raise ValueError(
-                f"{str(path)!r} has the suffix {target.suffix!r}; graphs are written as "
+                f"{str(path)!r} has the suffix {suffix!r}; graphs are written as "
                 f"{', '.join(_WRITERS)}"
             )
-        target.write_text(_WRITERS[target.suffix](self), encoding="utf-8")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(_WRITERS[suffix](self))
 
     @cached_property
     def _notes(self) -> Notes:

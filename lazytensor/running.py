@@ -26,6 +26,9 @@ from lazytensor.config import QueryOptFlags
 from lazytensor.errors import LazyTensorError, SourceNotFoundError
 from lazytensor.handoff import check_host_device, check_target, hand_over
 from lazytensor.looking import Look, displayed
+from lazytensor.plan.memory import MemorySource
+from lazytensor.plan.nodes import Scan
+from lazytensor.plan.spec import TensorSpec
 from lazytensor.protocols import Protocols
 
 if TYPE_CHECKING:
@@ -40,6 +43,11 @@ class Running(Protocols):
     """Base of ``LazyTensor``: ``collect``, ``explain``, ``estimate``, ``serialize`` and kin."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def attrs(self) -> Mapping[str, Any]: ...
 
     def collect(
         self,
@@ -166,6 +174,41 @@ class Running(Protocols):
         array([1, 2])
         """
         return self.collect(to="dlpack", device=device)
+
+    def persist(
+        self,
+        *,
+        engine: Any = "auto",
+        optimizations: QueryOptFlags = EVERY_PASS,
+        progress: Any = None,
+    ) -> Self:
+        """Compute the values now, and give a tensor that has them in memory.
+
+        It is like this one in all else that is known without values: shape, dtype, names,
+        coordinates, axes, cells and attributes. Plans built on it read nothing of what this one
+        reads. The tensor itself stays what it is. (``cache`` is for what several parts of one plan
+        share; nothing is computed before that plan is.)
+
+        Parameters
+        ----------
+        engine, optimizations, progress
+            As in ``collect``.
+
+        Returns
+        -------
+        A tensor whose values are a snapshot; the memory is given back with the last plan on it.
+
+        Raises as ``collect``.
+
+        >>> x = lt.asarray(np.arange(12), dims=("x",))[2:8]
+        >>> y = (x * 10).persist()
+        >>> y.domain, y[4:].collect()
+        ({ "x": [2, 8) }, array([60, 70]))
+        """
+        values = self.collect(engine=engine, optimizations=optimizations, progress=progress)
+        node = self._node
+        spec = TensorSpec(node.domain, node.dtype, node.axes, node.grid)
+        return self._wrap(Scan(MemorySource.standing_in(values, spec, self.attrs)))
 
     def explain(
         self,

@@ -11,7 +11,7 @@ from lazytensor import plan
 from lazytensor.plan.explain_labels import LABELS
 from lazytensor.plan.node import KINDS, Node
 from lazytensor.plan.nodes import View
-from lazytensor.plan.rules import BARRIERS, PASSES
+from lazytensor.plan.rules.passes import BARRIERS, PASSES
 from lazytensor.plan.serde_kinds import FIELDS
 
 MODULES = {

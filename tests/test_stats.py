@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lazytensor as lt
-from lazytensor.exec import local, sketch
+from lazytensor.exec import schedule, sketch
 from tests.engines import ENGINES, SETTINGS
 from tests.plans import Pair, distinct, plans
 from tests.sources import ChunkedArray
@@ -238,7 +238,7 @@ def times_read(source: ChunkedArray) -> set[int]:
 def test_all_statistics_come_of_one_pass(
     dtype: str, with_mask: bool, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_MOST_SHARED", room)
+    monkeypatch.setattr(schedule, "_MOST_SHARED", room)
     array = values(dtype, (64, 64, 64))
     source = ChunkedArray(array, (16, 16, 16))
     x = lt.scan_source(source)
@@ -266,7 +266,7 @@ def test_wider_numbers_are_read_again_unless_they_can_be_kept(
 ) -> None:
     array = values(dtype, (64, 64, 64))
     for room, expected in ((256 << 20, 1), (0, reads)):
-        monkeypatch.setattr(local, "_MOST_SHARED", room)
+        monkeypatch.setattr(schedule, "_MOST_SHARED", room)
         source = ChunkedArray(array, (16, 16, 16))
         s = lt.stats(lt.scan_source(source), bins=20)
         wanted = [s.mean, s.std, s.quantile(0.5), s.quantile([0.1, 0.7]), *s.histogram]

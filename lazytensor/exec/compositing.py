@@ -24,6 +24,7 @@ from numpy.lib.array_utils import byte_bounds
 from lazytensor.exec.kernels.choice import compiled
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of, address_of_words
 from lazytensor.native.kernels import paste_block as block
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.interval import IntervalIndex
@@ -198,21 +199,21 @@ class Composite:
         rank = len(box)
         tables = np.array((*[n for pair in box for n in pair], *target.strides), np.int64)
         memory = np.empty(block.PASTE_WORDS + 2 * count, np.int64)
-        at, work = _address(tables), _address(memory)
+        at, work = address_of_words(tables), address_of_words(memory)
         words = np.zeros(block.BLOCK_WORDS, np.int64)
-        words[block.ROWS] = _address(self._rows)
+        words[block.ROWS] = address_of(self._rows)
         words[block.COUNT] = count
         words[block.RANK] = rank
-        words[block.NUMBERS] = 0 if numbers is None else _address(numbers)
+        words[block.NUMBERS] = 0 if numbers is None else address_of(numbers)
         words[block.ITEM] = self.dtype.itemsize
         words[block.BOX] = at
-        words[block.TARGET] = _address(target)
+        words[block.TARGET] = address_of(target)
         words[block.TARGET_STRIDES] = at + 16 * rank
-        words[block.FILL] = 0 if filling is None else _address(filling)
+        words[block.FILL] = 0 if filling is None else address_of(filling)
         words[block.HITS] = work + 8 * block.PASTE_WORDS
         words[block.WORK] = work
         words[block.STREAMED] = target.nbytes >= _WINDOW and self._nbytes >= _STREAMED
-        run(_address(words))
+        run(address_of_words(words))
 
 
 def _restored(
@@ -223,7 +224,7 @@ def _restored(
     rows = []
     for x, first in zip(values, lo, strict=True):
         behind = [a + n for a, n in zip(first, x.shape, strict=True)]
-        rows.append((*first, *behind, _address(x), *x.strides))
+        rows.append((*first, *behind, address_of(x), *x.strides))
     return Composite(whole, dtype, fill, values, _table(rows, len(whole)))
 
 
@@ -314,7 +315,7 @@ def _first_and_strides(x: Node) -> list[int] | None:
     if look is None:
         return None
     array, transform, origin = look
-    address, shape = _address(array), x.shape
+    address, shape = address_of(array), x.shape
     if transform is None:
         return [address, *array.strides] if array.shape == shape else None
     if 0 in shape:
@@ -345,8 +346,3 @@ def _place_in_join(node: Join, number: int) -> tuple[tuple[int, ...], tuple[int,
 
 def _table(rows: list[tuple[int, ...]], rank: int) -> np.ndarray:
     return np.array(rows, np.int64).reshape(len(rows), 3 * rank + 1)
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lazytensor.exec import demand_axis
 from lazytensor.exec.boxes import BoxPlan, aligned_box, whole_box
-from lazytensor.exec.demand_contract import Panels, contract_demand, panels_demand
-from lazytensor.exec.demand_join import join_demand, overlay_demand
-from lazytensor.exec.demand_reshape import reshape_demand
-from lazytensor.exec.demand_sketch import DEMANDS as SKETCH_DEMANDS
 from lazytensor.plan.compose import Maps, output_box, restrict
+from lazytensor.plan.families import Families, home
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.index_interval import MAX_RANK
 from lazytensor.plan.node import Node
@@ -28,14 +24,10 @@ from lazytensor.plan.nodes import (
     Field,
     Rechunk,
     Reduce,
-    Reshape,
     Scan,
     View,
 )
-from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
-from lazytensor.plan.nodes_contract import Contract
-from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.output_map import CONSTANT
 from lazytensor.plan.source import Box, Source
 
@@ -239,29 +231,30 @@ def _shape(box: Box) -> tuple[int, ...]:
     return tuple([hi - lo for lo, hi in box])
 
 
-_DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
-    Constant: _constant,
-    Scan: _scan,
-    View: _view,
-    Elementwise: _elementwise,
-    Cast: _cast,
-    Field: _field,
-    Reduce: _reduce,
-    Join: join_demand,
-    Overlay: overlay_demand,
-    Downsample: _downsample,
-    Reshape: reshape_demand,
-    Rechunk: _pass,
-    Cache: _pass,
-    Call: _call,
-    **SKETCH_DEMANDS,
-    Contract: contract_demand,
-    Panels: panels_demand,
-    Inspect: _inspect,
-    BlockTotals: demand_axis.block_totals,
-    Cumulate: demand_axis.cumulate,
-    Gather: demand_axis.gather,
-    Lookup: demand_axis.lookup,
-    Search: demand_axis.search,
-    Sort: demand_axis.sort,
-}
+_DEMANDS: Families[type[Node], Callable[[Any, Box], BoxPlan]] = Families(
+    {
+        Constant: _constant,
+        Scan: _scan,
+        View: _view,
+        Elementwise: _elementwise,
+        Cast: _cast,
+        Field: _field,
+        Reduce: _reduce,
+        Downsample: _downsample,
+        Rechunk: _pass,
+        Cache: _pass,
+        Call: _call,
+        Inspect: _inspect,
+    },
+    {
+        "lazytensor.exec.demand_contract": "lazytensor.exec.demand_contract:DEMANDS",
+        "lazytensor.exec.sketch_counts": "lazytensor.exec.demand_sketch:DEMANDS",
+        "lazytensor.exec.sketch_nodes": "lazytensor.exec.demand_sketch:DEMANDS",
+        "lazytensor.plan.nodes": "lazytensor.exec.demand_reshape:DEMANDS",
+        "lazytensor.plan.nodes_axis": "lazytensor.exec.demand_axis:DEMANDS",
+        "lazytensor.plan.nodes_contract": "lazytensor.exec.demand_contract:DEMANDS",
+        "lazytensor.plan.nodes_join": "lazytensor.exec.demand_join:DEMANDS",
+        "lazytensor.plan.nodes_sketch": "lazytensor.exec.demand_sketch:DEMANDS",
+    },
+    home,
+)

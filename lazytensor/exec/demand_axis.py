@@ -5,11 +5,15 @@ Their functions for the table in ``exec.demand``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from lazytensor.exec.boxes import BoxPlan, aligned_box, whole_box
+from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.source import Box
 
-__all__ = ["block_totals", "cumulate", "gather", "lookup", "search", "sort"]
+__all__ = ["DEMANDS", "block_totals", "cumulate", "gather", "lookup", "search", "sort"]
 
 
 def _with(box: Box, axis: int, lo: int, hi: int) -> Box:
@@ -84,3 +88,14 @@ def lookup(node: Lookup, box: Box) -> BoxPlan:
 def search(node: Search, box: Box) -> BoxPlan:
     """The whole table."""
     return BoxPlan("search", (node.op,), [(node.table, whole_box(node.table)), (node.x, box)])
+
+
+DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
+    BlockTotals: block_totals,
+    Cumulate: cumulate,
+    Gather: gather,
+    Lookup: lookup,
+    Search: search,
+    Sort: sort,
+}
+"""By kind, as in ``exec.demand``."""

@@ -12,7 +12,8 @@ held to the memory limit by what does that for sums; only the cutting is said he
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box
 from lazytensor.plan.spec import Axis
 
-__all__ = ["Panels", "Stretches", "contract_demand", "panels_demand"]
+__all__ = ["DEMANDS", "Panels", "Stretches", "contract_demand", "panels_demand"]
 
 
 class Stretches(NamedTuple):
@@ -137,3 +138,10 @@ def _at(x: Node, dims: tuple[int, ...], positions: _Spans) -> dict[int, tuple[in
 
 def _placed(x: Node, intervals: dict[int, tuple[int, int]]) -> Box:
     return tuple([intervals[d] for d in range(x.ndim)])
+
+
+DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
+    Contract: contract_demand,
+    Panels: panels_demand,
+}
+"""By kind, as in ``exec.demand``."""

@@ -5,6 +5,7 @@ Their part of ``exec.demand``. ``layer_needs`` is what layers are asked for in a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lazytensor.exec.boxes import BoxPlan
@@ -15,7 +16,7 @@ from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.output_map import ARRAY, CONSTANT
 from lazytensor.plan.source import Box
 
-__all__ = ["join_demand", "layer_needs", "overlay_demand", "pasted_demand"]
+__all__ = ["DEMANDS", "join_demand", "layer_needs", "overlay_demand", "pasted_demand"]
 
 _FORWARD, _BACKWARD = slice(None), slice(None, None, -1)
 
@@ -127,3 +128,10 @@ def _overlay(node: Overlay, box: Box) -> BoxPlan:
 
 def _relative(inner: Box, outer: Box) -> Box:
     return tuple([(a - lo, b - lo) for (a, b), (lo, _) in zip(inner, outer, strict=True)])
+
+
+DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
+    Join: join_demand,
+    Overlay: overlay_demand,
+}
+"""By kind, as in ``exec.demand``."""

@@ -7,7 +7,9 @@ independent of each other, so a part of one does not ask for the whole of the ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from lazytensor.plan.nodes import Reshape
 from lazytensor.plan.reshaping import groups
 from lazytensor.plan.source import Box
 
-__all__ = ["below_reshapes", "reshape_demand", "reshaped_target"]
+__all__ = ["DEMANDS", "below_reshapes", "reshape_demand", "reshaped_target"]
 
 
 def reshape_demand(node: Reshape, box: Box) -> BoxPlan:
@@ -89,3 +91,9 @@ def reshaped_target(root: Node, out: np.ndarray) -> tuple[Node, np.ndarray]:
         return below, np.reshape(out, below.shape, copy=False)
     except ValueError:  # a part of a larger array, whose dims cannot be put together
         return root, out
+
+
+DEMANDS: dict[type[Node], Callable[[Any, Box], BoxPlan]] = {
+    Reshape: reshape_demand,
+}
+"""By kind, as in ``exec.demand``."""

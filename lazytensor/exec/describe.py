@@ -17,9 +17,10 @@ from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.estimate import no_array
 from lazytensor.exec.interpret import InterpretEngine
 from lazytensor.exec.kernels.choice import kernels_of_run
-from lazytensor.exec.local import LocalEngine, Pass
+from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.lower import lower
 from lazytensor.exec.physical import Program, Step
+from lazytensor.exec.schedule import Pass
 from lazytensor.exec.steps_fused import how
 from lazytensor.plan.explain_labels import LABELS, describe, format_shape, function_name
 from lazytensor.plan.explain_work import StageWork, StepWork

@@ -8,31 +8,25 @@ arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lazytensor.config import QueryOptFlags, option
 from lazytensor.exec.buffers import aligned_empty
-from lazytensor.exec.compositing import computed_nodes
-from lazytensor.exec.demand_reshape import reshaped_target
-from lazytensor.exec.holes import check_holes
-from lazytensor.exec.interpret import InterpretEngine, interpret
 from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.optimizing import optimize_together
 from lazytensor.exec.outputs import output
-from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.pool import CancelToken
 from lazytensor.plan.caching import caching
 from lazytensor.plan.counters import count
+from lazytensor.plan.families import Families
 from lazytensor.plan.guard import in_reader
 from lazytensor.plan.levels import derived_from
 from lazytensor.plan.node import Node, walk, walk_all
 from lazytensor.plan.nodes import Reshape, Scan, scan_below
 from lazytensor.plan.nodes_block import Call, Inspect
 from lazytensor.plan.nodes_join import Overlay
-from lazytensor.plan.optimize import optimize
 
 __all__ = ["Engine", "collect_nodes", "is_tiny", "resolve_engine"]
 
@@ -65,11 +59,10 @@ class Engine(Protocol):
 
 # Engines hold settings and nothing else; those of these follow the options where they run.
 _LOCAL = LocalEngine()
-_SHORTHANDS: dict[str, Engine] = {
-    "auto": _LOCAL,
-    "local": _LOCAL,
-    "interpret": InterpretEngine(),
-}
+_SHORTHANDS: Families[str, Engine] = Families(
+    {"auto": _LOCAL, "local": _LOCAL}, {"interpret": "lazytensor.exec.interpret:ENGINES"}
+)
+_NAMES = ("auto", "local", "interpret")
 _LATER = {"dask": "the Dask engine", "gpu": "the GPU engine"}
 
 
@@ -83,8 +76,8 @@ def resolve_engine(engine: Any) -> Engine:
         raise TypeError(f"{engine!r} is not an engine: it has no run(roots, outs)")
     if engine in _LATER:
         raise ValueError(f"{_LATER[engine]} is not available in this version; use engine='local'")
-    if engine not in _SHORTHANDS:
-        names = ", ".join(repr(name) for name in _SHORTHANDS)
+    if engine not in _NAMES:
+        names = ", ".join(map(repr, _NAMES))
         raise ValueError(f"unknown engine {engine!r}; engines are {names}, or an engine object")
     return _SHORTHANDS[engine]
 
@@ -110,7 +103,7 @@ def collect_nodes(
         count("tasks", len(nodes))
         return [_tiny(node, out) for node, out in zip(nodes, given, strict=True)]
     flags = _ALL if optimizations is None else optimizations
-    if isinstance(chosen, LocalEngine) and all(map(is_pasted, nodes)):
+    if isinstance(chosen, LocalEngine) and all(map(_is_pasted, nodes)):
         plans = list(nodes)
     else:
         plans = optimize_together(nodes, flags)
@@ -121,18 +114,27 @@ def collect_nodes(
     ]
     settings = {} if flags.comm_subplan_elim and flags.fusion else _run_settings(chosen, flags)
     filled = list(arrays)
-    if not isinstance(chosen, InterpretEngine):
-        # The oracle computes what is written; others fill a result of any shape in its own memory.
-        for number, node in enumerate(plans):
-            if type(node) is Reshape:
-                plans[number], filled[number] = reshaped_target(node, arrays[number])
+    for number, node in enumerate(plans):
+        if type(node) is Reshape:
+            plans[number], filled[number] = _reshaped(node, arrays[number], chosen)
     with caching(option("cache_bytes")):
         chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
     return arrays
 
 
+def _reshaped(node: Reshape, out: np.ndarray, engine: Engine) -> tuple[Node, np.ndarray]:
+    """What to compute, into what: a result of any shape may be filled in its own memory."""
+    from lazytensor.exec.demand_reshape import reshaped_target
+    from lazytensor.exec.interpret import InterpretEngine
+
+    # The oracle computes what is written.
+    return (node, out) if isinstance(engine, InterpretEngine) else reshaped_target(node, out)
+
+
 def _run_settings(engine: Engine, flags: QueryOptFlags) -> dict[str, Any]:
     """The flags, for an engine whose ``run`` takes ``optimizations``; others share as they do."""
+    from inspect import signature
+
     parameters = signature(engine.run).parameters.values()
     takes = any(p.name == "optimizations" or p.kind is p.VAR_KEYWORD for p in parameters)
     return {"optimizations": flags} if takes else {}
@@ -165,7 +167,18 @@ def _is_wide(root: Node) -> bool:
     return len(inputs) > _TINY_NODES or bool(inputs and len(inputs[0].inputs) > _TINY_NODES)
 
 
+def _is_pasted(root: Node) -> bool:
+    """Whether a plan is one paste; what pastes is not imported for those that read."""
+    if scan_below(root) is not None:
+        return False
+    from lazytensor.exec.pasted import is_pasted
+
+    return is_pasted(root)
+
+
 def _tiny(root: Node, out: np.ndarray | None) -> np.ndarray:
+    from lazytensor.exec.interpret import interpret
+
     values = interpret(root)
     target = aligned_empty(root.shape, root.dtype) if out is None else out
     np.copyto(target, values, casting="no")
@@ -173,6 +186,8 @@ def _tiny(root: Node, out: np.ndarray | None) -> np.ndarray:
 
 
 def _evaluate(node: Node) -> np.ndarray:
+    from lazytensor.plan.optimize import optimize
+
     out = aligned_empty(node.shape, node.dtype)
     LocalEngine().run([optimize(node, _ALL)], [out])
     return out
@@ -188,6 +203,8 @@ def _check(roots: Sequence[Node], asked: Sequence[Node]) -> None:
         scan.source.check()
         _check_proofs([scan], asked)
         return
+    from lazytensor.exec.compositing import computed_nodes
+
     scans: list[Scan] = []
     open_overlays = False
     for node in computed_nodes(roots):
@@ -198,6 +215,8 @@ def _check(roots: Sequence[Node], asked: Sequence[Node]) -> None:
             open_overlays = True
     _check_proofs(scans, asked)
     if open_overlays:
+        from lazytensor.exec.holes import check_holes
+
         for root in roots:
             check_holes(root, _evaluate)
 

@@ -25,10 +25,11 @@ from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.footprint import source_memory, task_memory
 from lazytensor.exec.interpret import InterpretEngine
 from lazytensor.exec.joined import reads_of_windows
-from lazytensor.exec.local import LocalEngine, pass_memory
+from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.lower import READS, reads_of
 from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.physical import Step
+from lazytensor.exec.schedule import pass_memory
 from lazytensor.exec.sparse import sparse_boxes, touched_cells
 from lazytensor.plan.cost import Estimate
 from lazytensor.plan.grid import DimGrid

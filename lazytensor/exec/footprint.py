@@ -14,11 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lazytensor.exec.buffers import size_class
-from lazytensor.exec.kernels.downsample import work_nbytes
 from lazytensor.exec.physical import READS, Program, Step
-from lazytensor.exec.steps_axis import MEMORY as AXIS_MEMORY
-from lazytensor.exec.steps_contract import beside as contract_beside
-from lazytensor.exec.steps_fused import MEMORY as FUSED_MEMORY
+from lazytensor.plan.families import Families
 from lazytensor.plan.source import Source
 
 __all__ = ["Footprint", "footprint", "nbytes_of_one", "source_memory", "task_memory"]
@@ -207,6 +204,8 @@ def _taken(step: Step, _shapes: _Shapes) -> int:
 
 
 def _downsample(step: Step, shapes: _Shapes) -> int:
+    from lazytensor.exec.kernels.downsample import work_nbytes
+
     return work_nbytes(step.args[1], step.dtype, math.prod(shapes[0]))
 
 
@@ -217,13 +216,15 @@ def _reading(step: Step) -> int:
     return 0 if held is None else int(held(_size(step)))
 
 
-_BESIDE: dict[str, Callable[[Step, _Shapes], int]] = {
-    "gather": _gather,
-    "view": _taken,
-    "downsample": _downsample,
-    "contract": contract_beside,
-    "panels": contract_beside,
-    **AXIS_MEMORY,
-    **FUSED_MEMORY,
-}
+_BESIDE: Families[str, Callable[[Step, _Shapes], int]] = Families(
+    {"gather": _gather, "view": _taken, "downsample": _downsample},
+    {
+        **dict.fromkeys(("contract", "panels"), "lazytensor.exec.steps_contract:MEMORY"),
+        **dict.fromkeys(
+            ("block_totals", "cumulate", "lookup", "search", "sort", "take_along"),
+            "lazytensor.exec.steps_axis:MEMORY",
+        ),
+        "fused": "lazytensor.exec.steps_fused:MEMORY",
+    },
+)
 """Steps whose kernels need memory of their own: how much, from the step and its inputs' shapes."""

@@ -16,13 +16,10 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from lazytensor.exec.boxes import BoxPlan, aligned_box
-from lazytensor.exec.kernels.codegen import source_of
+from lazytensor.exec.kernels.codegen import has_text
 from lazytensor.exec.kernels.expression import CAST, Expression, ExpressionStep
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, scan_below
@@ -168,21 +165,8 @@ def _is_fusable(node: Node) -> bool:
     kind = type(node)
     if (kind is not Elementwise and kind is not Cast) or math.prod(node.shape) <= _FEWEST:
         return False
-    signature = tuple([(x.dtype, type(x) is Constant) for x in node.inputs])
-    return _has_text(_name_of(node), signature, node.dtype)
-
-
-@lru_cache(maxsize=4096)
-def _has_text(name: str, signature: tuple[tuple[np.dtype, bool], ...], dtype: np.dtype) -> bool:
-    """Whether an operation has source text. ``signature``: dtypes, and which are of constants."""
-    arrays = tuple([dtype for dtype, constant in signature if not constant])
-    constants = tuple([dtype for dtype, constant in signature if constant])
-    slots, places = [0, len(arrays)], []
-    for _, constant in signature:
-        places.append(slots[constant])
-        slots[constant] += 1
-    step = ExpressionStep(name, tuple(places), dtype)
-    return source_of(Expression(arrays, constants, (step,), len(signature))) is not None
+    operands = tuple([(x.dtype, type(x) is Constant) for x in node.inputs])
+    return has_text(_name_of(node), operands, node.dtype)
 
 
 def _outline(nodes: Sequence[Node], number: Mapping[Node, int]) -> _Outline:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazytensor.exec import meanings_axis
+from lazytensor.exec.cancelling import cancelled
 from lazytensor.exec.demand import demand, whole_box
 from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.choice import kernels_of_run
@@ -20,9 +21,9 @@ from lazytensor.exec.kernels.contract import Form, contract_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.exec.meanings_sketch import MEANINGS as SKETCH_MEANINGS
-from lazytensor.exec.pool import Cancelled, CancelToken
+from lazytensor.exec.pool import CancelToken
 from lazytensor.exec.recording import RECORDER, Recorder
-from lazytensor.exec.steps import call_cells
+from lazytensor.exec.steps_call import call_cells
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import (
@@ -99,7 +100,7 @@ def _compute(
 ) -> None:
     for node in walk(root, lambda n: n not in known):
         if cancel is not None and cancel.cancelled:
-            raise Cancelled("the run was cancelled")
+            raise cancelled()
         inputs = [known[x] for x in node.inputs]
         if recorder is None:
             known[node] = MEANINGS[type(node)](node, inputs)
@@ -236,3 +237,6 @@ MEANINGS: dict[type[Node], Callable[[Any, list[np.ndarray]], np.ndarray]] = {
     Search: meanings_axis.search,
     Sort: meanings_axis.sort,
 }
+
+ENGINES = {"interpret": InterpretEngine()}
+"""By name, as in ``exec.engine``."""

@@ -19,11 +19,11 @@ import numpy as np
 from lazytensor.exec.compositing import inputs_to_compute
 from lazytensor.exec.demand import BoxPlan, demand, demand_shared, whole_box
 from lazytensor.exec.demand_join import pasted_demand
-from lazytensor.exec.footprint import footprint, nbytes_of_one
+from lazytensor.exec.footprint import footprint
 from lazytensor.exec.fusion import region_demand, regions_of
+from lazytensor.exec.one_step import bytes_left_out, one_step
 from lazytensor.exec.physical import READS, Program, Ref, Step
 from lazytensor.plan.garbage import collector_waits
-from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Scan, scan_below
 from lazytensor.plan.source import Box
@@ -35,7 +35,6 @@ __all__ = [
     "lower",
     "merge_boxes",
     "no_larger",
-    "one_step",
     "reads_of",
     "same_cells",
     "volume",
@@ -162,39 +161,6 @@ def _extents(box: Box) -> tuple[int, ...]:
     return tuple([hi - lo for lo, hi in box])
 
 
-_NONE: frozenset[int] = frozenset()
-
-
-def one_step(node: Node, plan: BoxPlan, box: Box) -> Program:
-    """The program of a box that takes nothing but its own step."""
-    shape = tuple([hi - lo for lo, hi in box])
-    step = Step(plan.op, 0, (), plan.args, shape, node.dtype, ())
-    size = math.prod(shape) * node.dtype.itemsize
-    return Program(box, (step,), _NONE, nbytes_of_one(step, size), size + _left_out(step))
-
-
-def _left_out(step: Step) -> int:
-    """Bytes that a source decodes for a step and leaves out."""
-    if step.op != "read_strided":
-        return 0
-    source, box, _, _, steps = step.args
-    decoded = math.prod(
-        _decoded(b - a, by, cells)
-        for (a, b), by, cells in zip(box, steps, source.spec.grid, strict=True)
-    )
-    return (decoded - math.prod(step.shape)) * step.dtype.itemsize
-
-
-def _decoded(extent: int, step: int, cells: DimGrid | None) -> int:
-    """Elements along a dim that are decoded for every ``step``-th of ``extent``, at most.
-
-    >>> cells = DimGrid.regular(100, 4)
-    >>> _decoded(99, 2, cells), _decoded(91, 10, cells), _decoded(91, 10, None)
-    (99, 40, 91)
-    """
-    return extent if cells is None else min(extent, -(-extent // step) * cells.nominal)
-
-
 def _plan_down(compiled: Compiled, box: Box) -> dict[Node, _Slots]:
     rank, order = compiled.rank, compiled.order
     wanted: dict[Node, list[Box]] = {compiled.root: [box]}
@@ -252,7 +218,7 @@ def _emit_up(planned: dict[Node, _Slots], box: Box) -> Program:
             if slot.plan.needs or len(planned) == 1:
                 emitter.emit(node, slot)
     steps = emitter.steps
-    left_out = sum([_left_out(step) for step in steps if step.op == "read_strided"])
+    left_out = sum([bytes_left_out(step) for step in steps if step.op == "read_strided"])
     steps, escaped, alive, nbytes = footprint(steps)
     return Program(box, tuple(steps), escaped, nbytes, alive + left_out)
 

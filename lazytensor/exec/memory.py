@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from lazytensor.config import option, parse_bytes
@@ -55,7 +54,8 @@ def available_memory() -> int:
     sizes = [_physical()]
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            text = Path(name).read_text().strip()
+            with open(name) as file:
+                text = file.read().strip()
         except OSError:
             continue
         if text.isdigit():

@@ -12,16 +12,23 @@ from lazytensor.config import QueryOptFlags
 from lazytensor.plan.cost import reads
 from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes import Scan, View
-from lazytensor.plan.optimize import optimize
+from lazytensor.plan.windows import settled_window
 
 __all__ = ["optimize_together"]
 
 
 def optimize_together(nodes: Sequence[Node], flags: QueryOptFlags) -> list[Node]:
     """The optimised plans of some results."""
-    plans = [optimize(node, flags) for node in nodes]
+    windows = [settled_window(node, flags) for node in nodes]
+    plans = [window for window in windows if window is not None]
+    if len(plans) < len(nodes):
+        from lazytensor.plan.optimize import optimize
+
+        plans = [optimize(node, flags) for node in nodes]
     if len(plans) < 2 or not flags.pyramid_substitution or not _has_levels(plans):
         return plans
+    from lazytensor.plan.optimize import optimize
+
     without = flags.update(pyramid_substitution=False)
     others = [optimize(node, without) for node in nodes]
     return others if _read_together(others) < _read_together(plans) else plans

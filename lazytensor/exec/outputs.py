@@ -31,9 +31,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lazytensor.exec.buffers import address_of, aligned_empty, size_class
+from lazytensor.exec.buffers import aligned_empty, size_class
 from lazytensor.exec.crew import when_idle
 from lazytensor.exec.memory import available_memory
+from lazytensor.native.addresses import address_of_words
 from lazytensor.plan.counters import count
 
 __all__ = ["SMALLEST", "idle_bytes", "output", "release", "trim_to"]
@@ -190,7 +191,7 @@ def _new(size: int) -> _Block:
     except MemoryError:
         release()
         raw = np.empty(size + _ALIGN, np.uint8)
-    return _Block(raw, -address_of(raw) % _ALIGN, size)
+    return _Block(raw, -address_of_words(raw) % _ALIGN, size)
 
 
 def release() -> None:

@@ -11,7 +11,7 @@ from lazytensor.exec.boxes import BoxPlan, whole_box
 from lazytensor.exec.compositing import Composite, composite_of
 from lazytensor.exec.demand import demand
 from lazytensor.exec.demand_join import pasted_demand
-from lazytensor.exec.lower import one_step
+from lazytensor.exec.one_step import one_step
 from lazytensor.exec.physical import Program
 from lazytensor.plan.node import Node
 

@@ -13,21 +13,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
+from typing import NamedTuple
 
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.cancelling import cancelled, is_cancellation
 from lazytensor.exec.crew import Errand, send
 from lazytensor.exec.events import Run
 from lazytensor.plan.stopping import STOPPED
 
-__all__ = ["CancelToken", "Cancelled", "run_tasks"]
+__all__ = ["CancelToken", "Job", "run_tasks"]
 
 
-class Cancelled(CancelledError):
-    """A run was cancelled through its handle."""
+class Job(NamedTuple):
+    """Tasks, and how many of them may run at once."""
+
+    tasks: int
+    work: Callable[[int, Scratch], None]
+    threads: int
 
 
 class CancelToken:
@@ -88,7 +93,7 @@ class _Crew:
                         return
                     self._next += 1
                 if self._cancel is not None and self._cancel.cancelled:
-                    raise Cancelled("the run was cancelled")
+                    raise cancelled()
                 self._work(number, scratch)
                 with self._lock:
                     self._run.advance()
@@ -120,9 +125,9 @@ def _heeding(cancel: CancelToken) -> Iterator[None]:
     before = STOPPED.set(lambda: cancel.cancelled or (outer is not None and outer()))
     try:
         yield
-    except CancelledError as error:
-        if cancel.cancelled and not isinstance(error, Cancelled):
-            raise Cancelled("the run was cancelled") from error
+    except Exception as error:
+        if cancel.cancelled and is_cancellation(error):
+            raise cancelled() from error
         raise
     finally:
         STOPPED.reset(before)
@@ -165,7 +170,7 @@ def _run_alone(
     scratch = Scratch()
     for number in range(count):
         if cancel is not None and cancel.cancelled:
-            raise Cancelled("the run was cancelled")
+            raise cancelled()
         work(number, scratch)
         run.advance()
 

@@ -4,13 +4,14 @@ The run that is measured is the one that ``collect`` makes: the same plan, tasks
 come from ``exec.recording``; here they get names and units.
 
 ``read_s`` and ``decode_s`` are the two parts of reading steps. Drivers say when they decode; where
-compiled code reads and decodes files in one call, it looks at the clock around reading. What is
-computed in that call too, while values are in the cache, is the ``kernel_s`` of the first step that
-takes them; further steps that are done with it have rows without time. What a source other than a zarr array does counts as reading. ``kernel_s`` is the time of all other steps,
-and in the row ``scheduling`` what a task takes beside its steps: its program is made, blocks of
-memory change hands, and Python threads wait for each other's turn at the interpreter (which they
-also do within steps: no clock tells that from work). ``wait_s`` is there the time that tasks waited
-for memory that others held, and that threads had no task left while others were still at theirs.
+compiled code reads and decodes files in one call, it looks at the clock around reading. What a
+source other than a zarr array does counts as reading. What is computed in that call too, while
+values are in the cache, is the ``kernel_s`` of the first step that takes them; further steps that
+are done with it have rows without time. ``kernel_s`` is the time of all other steps, and in the row
+``scheduling`` what a task takes beside its steps: its program is made, blocks of memory change
+hands, and Python threads wait for each other's turn at the interpreter (which they also do within
+steps: no clock tells that from work). ``wait_s`` is there the time that tasks waited for memory
+that others held, and that threads had no task left while others were still at theirs.
 All are sums over threads: the rows of a stage add up to its duration times its threads.
 """
 

@@ -13,7 +13,7 @@ from lazytensor.exec.kernels.contract import Form, contract_into, workspace
 from lazytensor.exec.physical import Step
 from lazytensor.plan.source import window
 
-__all__ = ["KERNELS", "beside"]
+__all__ = ["KERNELS", "MEMORY"]
 
 
 def _contract(
@@ -52,7 +52,7 @@ def _part(x: np.ndarray, dims: tuple[int, ...], spans: list[slice]) -> np.ndarra
     return window(x, [parts.get(d, slice(None)) for d in range(x.ndim)])
 
 
-def beside(step: Step, shapes: list[tuple[int, ...]]) -> int:
+def _memory(step: Step, shapes: list[tuple[int, ...]]) -> int:
     """Bytes that a step holds beside inputs of these shapes and its result."""
     args: tuple[Any, ...] = step.args
     assert isinstance(args[0], Form)
@@ -60,3 +60,5 @@ def beside(step: Step, shapes: list[tuple[int, ...]]) -> int:
 
 
 KERNELS = {"contract": _contract, "panels": _panels}
+MEMORY = {"contract": _memory, "panels": _memory}
+"""Bytes that a kernel holds beside its inputs and its result, as in ``exec.footprint``."""

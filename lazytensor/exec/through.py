@@ -22,10 +22,10 @@ import numpy as np
 
 from lazytensor.exec.kernels.choice import chosen_kernels, compiled
 from lazytensor.exec.kernels.consumer import CompiledConsumer
+from lazytensor.exec.kernels.downsample_compiled import can_take, downsample_consumer, takes_cut
+from lazytensor.exec.kernels.downsample_compiled import saved_seconds as downsample_seconds
 from lazytensor.exec.kernels.expression import Expression
 from lazytensor.exec.kernels.maps import CompiledMap, compiled_map, map_consumer
-from lazytensor.exec.kernels.windows import can_take, takes_cut, window_consumer
-from lazytensor.exec.kernels.windows import saved_seconds as window_seconds
 from lazytensor.exec.physical import Program, Ref, Step
 from lazytensor.plan.source import Consumer
 
@@ -193,17 +193,16 @@ def _consumer_of_windows(line: Line, step: Step, out: np.ndarray) -> CompiledCon
     before, after = _map_of(line.before), _map_of(line.after)
     if (before is None) != (line.before is None) or (after is None) != (line.after is None):
         return None
-    return window_consumer(
+    return downsample_consumer(
         method,
         step.dtype,
         _factors_of(read, factors),
         turned(read, out),
-        pre=None if before is None else before[:3],
+        pre=before,
         source=None if before is None else read.dtype,
-        post=None if after is None else after[:3],
-        saves=window_seconds(method, read.shape),
+        post=after,
+        saves=downsample_seconds(method, read.shape),
         streamed=is_streamed(out),
-        keep=(before, after),
     )
 
 

@@ -19,8 +19,7 @@ import numpy as np
 
 from lazytensor.exec.demand import BoxPlan, demand, whole_box
 from lazytensor.exec.joined import Result, begin_windows, joined_program, program_of_all
-from lazytensor.exec.lower import one_step
-from lazytensor.exec.pasted import pasted_program
+from lazytensor.exec.one_step import one_step
 from lazytensor.exec.physical import Program, Step
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
@@ -95,6 +94,8 @@ def _pasted_window(node: Node, limit: int) -> Window | None:
     """Layers in memory, pasted over each other in one step."""
     if not node.nbytes > 0 or not stays_whole(node.nbytes, limit):
         return None
+    from lazytensor.exec.pasted import pasted_program
+
     program = pasted_program(node)
     return None if program is None else Window(program, True, False)
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lazytensor.native.addresses import address_of_words
 from lazytensor.plan.caching import Caching
 
 __all__ = ["HELD", "MINE", "NO_ROOM", "THEIRS", "ChunkCache", "Taken", "chunk_cache"]
@@ -60,7 +61,7 @@ class _Slab:
     def __init__(self, room: int, count: int) -> None:
         self.room = room
         self.memory = np.empty(room * count + _ALIGN, np.uint8)
-        start: int = self.memory.__array_interface__["data"][0]
+        start = address_of_words(self.memory)
         self.address = -(-start // _ALIGN) * _ALIGN
         self.slots: list[int] = []
         self.idle = count
@@ -336,7 +337,7 @@ class ChunkCache:
         with self._lock:
             home = self._homes[slot]
             assert home is not None
-            start: int = home.memory.__array_interface__["data"][0]
+            start = address_of_words(home.memory)
             return home.memory, int(self._address[slot]) - start
 
     def in_use(self) -> bool:

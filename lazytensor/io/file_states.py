@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazytensor.native import file_functions, kernel
+from lazytensor.native.addresses import address_of_words
 
 __all__ = ["FileState", "unchanged"]
 
@@ -55,8 +56,10 @@ def unchanged(states: Sequence[FileState]) -> np.ndarray:
     rows = [(state[3].address, state[0], state[1], state[2]) for state in states]
     table = np.array(rows, np.int64)
     answer = np.zeros(_ANSWER_WORDS, np.int64)
-    words = np.array((len(states), statx, _address(table), _address(answer)), np.int64)
-    run(_address(words))
+    words = np.array(
+        (len(states), statx, address_of_words(table), address_of_words(answer)), np.int64
+    )
+    run(address_of_words(words))
     same: np.ndarray = table[:, 0] != 0
     return same
 
@@ -67,11 +70,6 @@ def _is_same(state: FileState) -> bool:
     except OSError:
         return False
     return state[:3] == (found.st_ino, found.st_mtime_ns, found.st_size)
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 @cache

@@ -12,6 +12,8 @@ import threading
 
 import numpy as np
 
+from lazytensor.native.addresses import address_of_bytes
+
 __all__ = [
     "ENCODED", "KEPT_BYTES", "STAGE_A", "STAGE_B", "STAGE_ROW",
     "Arena", "Scratch", "thread_arena", "thread_scratch",
@@ -60,8 +62,7 @@ class Scratch:
         if nbytes > len(self._slots[slot]):
             self.take(slot, nbytes)
         if not self._addresses[slot]:
-            kept = np.frombuffer(self._slots[slot], np.uint8)
-            self._addresses[slot] = kept.__array_interface__["data"][0]
+            self._addresses[slot] = address_of_bytes(self._slots[slot])
         return self._addresses[slot]
 
 

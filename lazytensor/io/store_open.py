@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Store, join_key
@@ -28,7 +27,7 @@ _DOCUMENTS = frozenset(
     ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", "attributes.json")
 )
 _ZIP_MAGIC = b"PK"
-_DRIVE = re.compile(r"/[A-Za-z]:(?=[/\\]|$)")
+_DRIVE = r"/[A-Za-z]:(?=[/\\]|$)"
 # Which extra of this distribution brings the file system of a URL scheme.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http", "gs": "gs", "gcs": "gs"}
 _S3_CONNECTIONS = 512
@@ -133,15 +132,17 @@ def _path_of(address: str, *, windows: bool) -> str:
     if address.startswith("localhost/"):
         address = address.removeprefix("localhost")
     if windows:
-        is_share = not address.startswith("/") and not _DRIVE.match(f"/{address}")
+        is_share = not address.startswith("/") and not re.match(_DRIVE, f"/{address}")
         address = f"//{address}" if is_share else _without_drive_slash(address)
+    from urllib.parse import unquote
+
     decoded = unquote(address)
     return address if not os.path.exists(decoded) and os.path.exists(address) else decoded
 
 
 def _without_drive_slash(path: str) -> str:
     """The path of a ``file:///C:/...`` URL as Windows has it: ``C:/...``."""
-    return path[1:] if _DRIVE.match(path) else path
+    return path[1:] if re.match(_DRIVE, path) else path
 
 
 def _local(path: str) -> Store:

@@ -38,8 +38,8 @@ _LASTING_NAMES = frozenset(
     {"ClientSSLError", "SSLError", "CertificateError", "ClientConnectorDNSError"}
 )
 _STATUS_FIELDS = ("status", "code", "status_code")
-_USER = re.compile(r"(?<=//)[^/@\s'\"]*@")
-_QUERY = re.compile(r"(//[^\s?'\"]*)\?[^\s'\"]+")
+_USER = r"(?<=//)[^/@\s'\"]*@"
+_QUERY = r"(//[^\s?'\"]*)\?[^\s'\"]+"
 
 
 def shown(text: str) -> str:
@@ -48,7 +48,7 @@ def shown(text: str) -> str:
     >>> shown("GET https://me:secret@host/a.zarr?sig=abc failed")
     'GET https://host/a.zarr?... failed'
     """
-    return _QUERY.sub(r"\1?...", _USER.sub("", text))
+    return re.sub(_QUERY, r"\1?...", re.sub(_USER, "", text))
 
 
 def _response(error: BaseException) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of, address_of_words
 from lazytensor.native.kernels import cut_block as block
 
 __all__ = ["WindowPieces", "Windows", "cut_windows"]
@@ -135,14 +136,14 @@ def _compiled(
     for length in (most, most + 1, most, most, most, rank * most):
         offsets.append(offsets[-1] + length)
     memory = np.empty(offsets[-1] + 3 * rank + (4 + rank) * most, np.int64)
-    base: int = memory.__array_interface__["data"][0]
+    base = address_of_words(memory)
     units, first, inside, to, window, extents, work = [base + 8 * at for at in offsets]
     dims = zip(
         windows.counts, windows.steps, windows.sizes, inner_strides, outer_strides,
         windows.weights(), strict=True,
     )  # fmt: skip
     memory[:table] = (
-        n, rank, _address(starts), _address(addresses), base + 8 * block.CUT_WORDS, work, units,
+        n, rank, address_of(starts), address_of(addresses), base + 8 * block.CUT_WORDS, work, units,
         first, inside, to, window, extents, most, *[value for dim in dims for value in dim],
     )  # fmt: skip
     number = run(base)
@@ -157,11 +158,6 @@ def _compiled(
         memory[extents_at : extents_at + rank * count].reshape(count, rank),
         memory[window_at : window_at + count],
     )
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,6 @@ import re
 import sys
 import threading
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazytensor.native import objects, store
@@ -38,9 +37,9 @@ thread alone would have saved, not what two lose to each other."""
 COMPILE_SECONDS = 300
 """A compiler that takes longer hangs, or its machine does."""
 
-_ROOM = Path(__file__).parent
-_MODULES = re.compile(r"\blazytensor\.native\.((?:kernels(?:\.| import ))?[a-z_]+)")
-_INTERPRETER = re.compile(r"(python|pypy)[\w.-]*$", re.IGNORECASE)
+_ROOM = os.path.dirname(__file__)
+_MODULES = r"\blazytensor\.native\.((?:kernels(?:\.| import ))?[a-z_]+)"
+_INTERPRETER = r"(python|pypy)[\w.-]*$"
 _OFF = ("0", "false", "no", "off")
 
 _lock = threading.RLock()
@@ -76,7 +75,7 @@ class _Build:
     def _look_up(self) -> None:
         source = self.text
         if source is None:
-            source = (_ROOM / "kernels" / f"{self.name}.py").read_text(encoding="utf-8")
+            source = _read(os.path.join(_ROOM, "kernels", f"{self.name}.py"))
         place = store.folder()
         path = place and place / f"{self.name}-{_key(source)}.o"
         code = store.read(path)
@@ -85,7 +84,9 @@ class _Build:
             return
         if importlib.util.find_spec("numba") is None:
             raise ImportError("numba is not installed")
-        if getattr(sys, "frozen", False) or not _INTERPRETER.match(Path(sys.executable or "").name):
+        if getattr(sys, "frozen", False) or not re.match(
+            _INTERPRETER, os.path.basename(sys.executable or ""), re.IGNORECASE
+        ):
             # Of a frozen or embedding program, sys.executable is the program.
             raise RuntimeError("this program is no Python interpreter that could run a compiler")
         job = {"name": self.name, "source": source, "path": path and str(path)}
@@ -116,9 +117,7 @@ class _Build:
 
     def _give_up(self, problem: str) -> None:
         self.reason = problem
-        store.log.warning(
-            "%s is done by slower code, since it cannot be compiled: %s", self.name, problem
-        )
+        store.warn(f"{self.name} is done by slower code, since it cannot be compiled: {problem}")
 
 
 def kernel(name: str, *, text: str | None = None, saves: float = math.inf) -> Kernel | None:
@@ -203,14 +202,19 @@ def _parts_of(source: str) -> list[str]:
 
 def _named_in(source: str) -> set[str]:
     """Modules of this room that are imported, each by an import of its own."""
-    return {name.replace(" import ", ".") for name in _MODULES.findall(source)}
+    return {name.replace(" import ", ".") for name in re.findall(_MODULES, source)}
 
 
 @cache
 def _text_of(module: str) -> str:
     """Source text of a module of this room; nothing for a package, which says nothing."""
-    path = _ROOM.joinpath(*module.split(".")).with_suffix(".py")
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    path = os.path.join(_ROOM, *module.split(".")) + ".py"
+    return _read(path) if os.path.isfile(path) else ""
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 @cache
@@ -226,9 +230,9 @@ def _numba_version() -> str:
     spec = importlib.util.find_spec("numba")
     if spec is None or spec.origin is None:
         raise ImportError("numba is not installed")
-    written = Path(spec.origin).with_name("_version.py")
-    if written.is_file():
-        return written.read_text(encoding="utf-8")
+    written = os.path.join(os.path.dirname(spec.origin), "_version.py")
+    if os.path.isfile(written):
+        return _read(written)
     from importlib.metadata import version
 
     return str(version("numba"))

@@ -8,16 +8,16 @@ again. Everything here is an accelerator: what fails is logged once and done wit
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import stat
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["folder", "read", "sole_writer", "write"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-log = logging.getLogger("lazytensor.native")
+__all__ = ["folder", "read", "sole_writer", "warn", "write"]
 
 _MAGIC = b"lazytensor-object-1\n"
 _DIGEST = 32
@@ -26,6 +26,8 @@ _said: set[str] = set()
 
 def _base() -> Path:
     """The user's folder for caches by the rules of the platform."""
+    from pathlib import Path
+
     environment = os.environ
     home = Path("~").expanduser()
     chosen = environment.get("LAZYTENSOR_CACHE_DIR")
@@ -54,7 +56,7 @@ def folder() -> Path | None:
     return found
 
 
-def _check_mine(status: os.stat_result, path: Path) -> None:
+def _check_mine(status: os.stat_result, path: Path | str) -> None:
     if not hasattr(os, "geteuid"):
         return
     if status.st_uid != os.geteuid():
@@ -63,10 +65,17 @@ def _check_mine(status: os.stat_result, path: Path) -> None:
         raise PermissionError(f"{path} can be written to by other users")
 
 
+def warn(message: str) -> None:
+    """One line in the log of kernels, which few processes ever have anything to say in."""
+    import logging
+
+    logging.getLogger("lazytensor.native").warning("%s", message)
+
+
 def _say(message: str) -> None:
     if message not in _said:
         _said.add(message)
-        log.warning(message)
+        warn(message)
 
 
 def read(path: Path | str | None) -> bytes | None:
@@ -75,7 +84,7 @@ def read(path: Path | str | None) -> bytes | None:
         return None
     try:
         with open(path, "rb") as file:
-            _check_mine(os.fstat(file.fileno()), Path(path))
+            _check_mine(os.fstat(file.fileno()), path)
             content = file.read()
     except FileNotFoundError:
         return None
@@ -100,7 +109,7 @@ def write(path: Path | str | None, code: bytes) -> None:
     try:
         import tempfile
 
-        handle, temporary = tempfile.mkstemp(dir=Path(path).parent, suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(_MAGIC + _checksum(code) + code)
         os.replace(temporary, path)
@@ -126,7 +135,8 @@ def sole_writer(path: Path | str | None) -> Iterator[None]:
         if path is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 # Sixteen files for good, shared by the kernels whose keys end alike.
-                lock = Path(path).with_name(f"{Path(path).stem[-1]}.lock")
+                last = os.path.splitext(path)[0][-1]
+                lock = os.path.join(os.path.dirname(path), f"{last}.lock")
                 handle = stack.enter_context(open(lock, "wb"))
                 fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["symbol"]
@@ -168,10 +168,10 @@ def _open(package: str, module: str) -> ctypes.CDLL | None:
     folders = (spec and spec.submodule_search_locations) or ()
     for folder in folders:
         for suffix in EXTENSION_SUFFIXES:
-            path = Path(folder, module + suffix)
-            if path.is_file():
+            path = os.path.join(folder, module + suffix)
+            if os.path.isfile(path):
                 try:
-                    return ctypes.CDLL(str(path))
+                    return ctypes.CDLL(path)
                 except OSError:  # built for something this process lacks
                     return None
     return None

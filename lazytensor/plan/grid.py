@@ -24,7 +24,7 @@ class DimGrid:
     """The cells along one dimension of a tensor.
 
     View position ``p`` is stored position ``start + step * p``; stored cells have the fixed size
-    ``chunk``, or end at ``edges`` when the sizes differ (then ``chunk`` is the largest size).
+    ``chunk``, or end at ``edges`` when the sizes differ (then ``chunk`` is the size of a full one).
     ``free`` cells cost nothing to read in part. ``together``: how many cells, counted from the
     first stored one, lie in one stored object (the chunks of a shard).
 
@@ -108,6 +108,19 @@ class DimGrid:
             free=self.free,
             together=self.together,
         )
+
+    def settled(self) -> DimGrid:
+        """The same cells, of something that is stored as it is seen here.
+
+        >>> DimGrid.regular(10, 4).affine(1, 1, 9).settled().edges_between(0, 9)
+        [0, 3, 7, 9]
+        """
+        if self.free or self.is_plain:
+            return DimGrid(self.extent, self.nominal, free=self.free)
+        edges = self.edges_between(0, self.extent)
+        if edges[1:-1] == list(range(self.nominal, self.extent, self.nominal)):
+            return DimGrid(self.extent, self.nominal)
+        return DimGrid(self.extent, self.nominal, Edges.from_positions(edges))
 
     def stored_cell(self, position: int) -> int:
         """Index, in the stored grid, of the cell that holds a view position."""

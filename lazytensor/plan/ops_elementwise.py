@@ -11,6 +11,7 @@ import numpy as np
 from lazytensor.plan.op import Op
 from lazytensor.plan.ops_make import (
     ANY,
+    CURVED,
     FLOATING,
     KEPT,
     NUMBERS,
@@ -63,6 +64,7 @@ ROWS: tuple[Op, ...] = (
         np.absolute,
         "abs({0})",
         exprs={"b": "{0}", "u": "{0}"},
+        compute=compute_in_runs(np.absolute, "c8", "c16"),
         doc="Absolute value; of complex numbers the magnitude.",
         note="The dtype is that of ``x``, for complex ``x`` its real dtype. The most negative "
         "integer has no positive twin and stays.",
@@ -90,6 +92,7 @@ ROWS: tuple[Op, ...] = (
         "atan2",
         np.arctan2,
         None,
+        compute=compute_in_runs(np.arctan2, *CURVED),
         doc="Angle of the point ``(x2, x1)``, in radians on [-π, π].",
         note=FLOATING,
         takes=REAL_FLOATS,
@@ -322,7 +325,8 @@ ROWS: tuple[Op, ...] = (
         refuse=refuse_power,
         doc="``x1`` to the power of ``x2``.",
         note=f"{PROMOTED} Integers wrap around; an integer to a negative integer power is a "
-        "``DTypeError`` (when built if the power is a Python scalar, else when collected).",
+        "``DTypeError`` (when built if the power is a Python scalar, else when collected). Floats "
+        "to the power of -1, 0.5 or 2 are ``1 / x``, ``sqrt(x)`` and ``x * x``.",
         takes=NUMBERS,
         dunder="pow",
         example=("[2.0, 3.0]", "2"),

@@ -7,6 +7,7 @@ evaluation of the few operations that NumPy does not spell as a ufunc.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,17 @@ from lazytensor.plan.promote import Loop, by_ufunc, keeping_integers
 __all__ = [
     "ANY",
     "BITS",
+    "CURVED",
     "FLOATING",
     "FLOATS",
     "INTEGERS",
     "KEPT",
     "NUMBERS",
+    "POWERED",
     "PROMOTED",
     "REAL",
     "REAL_FLOATS",
+    "SIMPLE_POWERS",
     "TRUTH",
     "binary_row",
     "bitwise_row",
@@ -82,7 +86,8 @@ def compute_in_runs(ufunc: np.ufunc, *dtypes: str) -> Compute:
 
     NumPy (2.4) has loops that fail elsewhere. ``isnan``, ``isinf``, ``isfinite`` and ``signbit``
     leave results that are not neighbours in memory unwritten; products of complex64 are rounded
-    otherwise when an operand lies backwards, and squares when both lie apart.
+    otherwise when an operand lies backwards, and squares when both lie apart. So are curves of what
+    lies backwards along one dim, and some of half floats that lie apart.
     """
     affected = frozenset(map(np.dtype, dtypes))
 
@@ -101,6 +106,9 @@ def compute_in_runs(ufunc: np.ufunc, *dtypes: str) -> Compute:
 
     return compute
 
+
+CURVED = ("f2", "f4", "f8", "c8", "c16")
+"""Dtypes of curves that are rounded otherwise where operands do not lie in runs of memory."""
 
 _MOVED = 1 << 15  # elements that are brought together at a time
 
@@ -126,15 +134,66 @@ def _store(values: np.ndarray, loop: Loop, out: np.ndarray | None) -> np.ndarray
 
 
 def compute_power(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndarray:
-    """NumPy's power, with a typed error where integers have no integer power."""
-    base, exponent = arrays
+    """NumPy's power, with a typed error where integers have no integer power.
+
+    Floats to a power of ``SIMPLE_POWERS`` are rounded as NumPy does it for one power of all. For an
+    array of powers it does so (2.4) only where they repeat in memory along the dim it goes along,
+    so that a value would depend on the block and the layout that it is computed in.
+    """
+    base, power = arrays
+    if loop.result in POWERED:
+        return _power_of_floats(loop, base, power, out)
     try:
-        result: np.ndarray = np.power(base, exponent, out=out)
+        result: np.ndarray = np.power(base, power, out=out)
     except ValueError as error:
         if "negative integer" not in str(error):
             raise
         raise _no_integer_power(loop) from None
     return result
+
+
+SIMPLE_POWERS: dict[float, np.ufunc] = {
+    -1: np.reciprocal,
+    0.5: np.sqrt,
+    1: np.positive,
+    2: np.square,
+}
+"""Powers of floats that are another operation, correctly rounded. (Any number to the power of 0 is
+1, whichever way it is computed.)"""
+
+POWERED = frozenset(map(np.dtype, ("f4", "f8")))
+"""Floats that NumPy has vector code for; others take the powers of one element after the other."""
+
+_power_in_runs = compute_in_runs(np.power, "f4", "f8")
+
+
+def _power_of_floats(
+    loop: Loop, base: np.ndarray, power: np.ndarray, out: np.ndarray | None
+) -> np.ndarray:
+    shape = np.broadcast_shapes(base.shape, power.shape)
+    if power.size and not any(power.strides):
+        # One power of all.
+        simple = SIMPLE_POWERS.get(float(power.flat[0]))
+        if simple is not None:
+            result: np.ndarray = simple(np.broadcast_to(base, shape), out=out, dtype=loop.result)
+            return result
+    # Before the result is there: it may take the place of an operand.
+    parts = list(_simply_powered(np.broadcast_to(base, shape), power, loop.result))
+    result = _power_in_runs(loop, (base, power), out)
+    for places, values in parts:
+        result[places] = values
+    return result
+
+
+def _simply_powered(
+    base: np.ndarray, power: np.ndarray, dtype: np.dtype
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Where there are simple powers, and what they make of the base there."""
+    for value, simple in SIMPLE_POWERS.items():
+        places = power == value
+        if places.any():
+            places = np.broadcast_to(places, base.shape)
+            yield places, simple(base[places], dtype=dtype)
 
 
 def refuse_power(position: int, value: complex, loop: Loop) -> None:
@@ -233,6 +292,7 @@ def curve_row(name: str, ufunc: np.ufunc, doc: str, example: str, note: str = ""
     scalar twin unless ``exprs`` has one.
     """
     note = f"{FLOATING} {note}".strip()
+    row = {"compute": compute_in_runs(ufunc, *CURVED), **row}
     return unary_row(name, ufunc, None, doc=doc, takes=FLOATS, note=note, example=(example,), **row)
 
 

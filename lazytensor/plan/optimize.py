@@ -11,7 +11,7 @@ sharing gate was shut by a consumer that may be gone now, is there another sweep
 one.
 
 Each firing is checked: shape, dtype, names and domain of a replacement are those of what it
-replaces. Which laws there are is in ``plan.rules``.
+replaces. Which laws there are is in ``plan.rules.passes``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.plan.chains import through_chain
@@ -28,13 +28,11 @@ from lazytensor.plan.cost import reads
 from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
-from lazytensor.plan.nodes import Rechunk, Scan, View
+from lazytensor.plan.nodes import Rechunk, View
 from lazytensor.plan.nodes_block import Call
-from lazytensor.plan.nodes_join import Join
-from lazytensor.plan.rules import PASSES
 from lazytensor.plan.rules.law import Law
-from lazytensor.plan.rules.pyramid import may_be_a_level
-from lazytensor.plan.rules.simplify import compose_views
+from lazytensor.plan.rules.passes import PASSES
+from lazytensor.plan.windows import settled_window
 
 __all__ = ["Firing", "Trace", "optimize"]
 
@@ -97,13 +95,9 @@ def optimize(root: Node, flags: QueryOptFlags | None = None, trace: Trace | None
     if trace is not None:
         with collector_waits(is_large(root)):
             return _fixpoint(root, flags, trace.firings)
-    window = _window(root, flags)
-    if window is None and type(root) is Join and len(root.inputs) > 1:
-        # Of windows that stay as they are, no law makes anything else: they are no constants.
-        window = root if all(_window(x, flags) is x for x in root.inputs) else None
-    if window is not None:
-        return window
-    return _remembered(root, flags, lambda: _chain(root, flags) or _fixpoint(root, flags, []))
+    return settled_window(root, flags) or _remembered(
+        root, flags, lambda: _chain(root, flags) or _fixpoint(root, flags, [])
+    )
 
 
 def _remembered(root: Node, flags: QueryOptFlags, make: Callable[[], Node]) -> Node:
@@ -117,26 +111,6 @@ def _remembered(root: Node, flags: QueryOptFlags, make: Callable[[], Node]) -> N
         result = make()
     known[flags] = None if result is root else result
     return result
-
-
-def _window(root: Node, flags: QueryOptFlags) -> Node | None:
-    """What laws make of a view of (a view of) a source, found without the driver; else None.
-
-    Views become one, which does not move below the source; only an empty or an identical one would
-    be dropped. Such plans are built and collected by the thousand, each of them once.
-    """
-    if type(root) is not View:
-        return None
-    while type(root.x) is View:
-        below = root.x
-        if root.transform.has_arrays or below.transform.has_arrays:
-            return None
-        # One of the same shape may be an identity, which is dropped instead.
-        if not flags.simplify_expression or root.shape == below.shape:
-            return None
-        root = cast("View", compose_views(root, below))
-    settled = type(root.x) is Scan and 0 not in root.shape and root.shape != root.x.shape
-    return root if settled and not may_be_a_level(root) else None
 
 
 def _chain(root: Node, flags: QueryOptFlags) -> Node | None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from lazytensor.errors import SerializationError
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
@@ -21,8 +19,9 @@ from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
 from lazytensor.plan.ops_scan import CUMULATIONS
 from lazytensor.plan.ops_sketch import MASKED
 from lazytensor.plan.registry import open_source
+from lazytensor.plan.serde_memory import FORMATS as MEMORY_FORMATS
+from lazytensor.plan.serde_memory import memory_from_json, memory_to_json
 from lazytensor.plan.serde_values import (
-    array_from_bytes,
     dtype_from_json,
     dtype_to_json,
     expect,
@@ -30,15 +29,12 @@ from lazytensor.plan.serde_values import (
     function_from_json,
     function_to_json,
     ints_from_json,
-    little_endian_bytes,
     number_from_json,
     number_to_json,
 )
 from lazytensor.plan.source import Source
 
 __all__ = ["FIELDS", "Reader", "Writer"]
-
-MAX_NDIM = 64
 
 
 class Writer(Protocol):
@@ -121,61 +117,16 @@ def _read_params(value: Any, reader: Reader, what: str) -> tuple[tuple[str, Any]
 
 
 def _write_source(source: Source, writer: Writer) -> Any:
-    if not isinstance(source, MemorySource):
-        return source.to_json()
-    array = source.array
-    assert array is not None
-    document: dict[str, Any] = {
-        "format": "memory",
-        "dtype": dtype_to_json(array.dtype),
-        "shape": list(array.shape),
-        "dims": list(source.spec.dims),
-        "chunks": None if source.cut is None else [_json_chunk(c) for c in source.cut],
-        "firm": source.firm,
-    }
-    if array.dtype.kind == "T":
-        return {**document, "strings": array.ravel().tolist()}
-    shape = "×".join(map(str, array.shape))
-    what = f"the {shape} {array.dtype} array in memory"
-    return {**document, "data": writer.data(little_endian_bytes(array), what)}
-
-
-def _json_chunk(chunk: int | tuple[int, ...]) -> int | list[int]:
-    return chunk if isinstance(chunk, int) else list(chunk)
+    if isinstance(source, MemorySource):
+        return memory_to_json(source, writer.data)
+    return source.to_json()
 
 
 def _read_source(value: Any, reader: Reader, what: str) -> Source:
     document = expect(value, dict, what)
-    if document.get("format") != "memory":
-        return open_source(document, reader.storage_options)
-    shape = ints_from_json(document.get("shape"), f"shape of {what}")
-    if len(shape) > MAX_NDIM:
-        fail(what, f"at most {MAX_NDIM} dims", shape)
-    dtype = dtype_from_json(document.get("dtype"), f"dtype of {what}")
-    chunks = document.get("chunks")
-    if chunks is not None:
-        chunks = [
-            c if isinstance(c, int) else ints_from_json(c, f"chunks of {what}")
-            for c in expect(chunks, list, f"chunks of {what}")
-        ]
-    dims = expect(document.get("dims"), list, f"dims of {what}")
-    if len({name for name in dims if name}) < sum(1 for name in dims if name):
-        fail(f"dims of {what}", "different names", dims)
-    return MemorySource(
-        _read_array(document, dtype, shape, reader, what),
-        chunks=chunks,
-        dims=[expect(name, str, f"a dim of {what}") for name in dims],
-        firm=expect(document.get("firm"), bool, f"firm of {what}"),
-    )
-
-
-def _read_array(
-    document: dict[str, Any], dtype: np.dtype, shape: tuple[int, ...], reader: Reader, what: str
-) -> np.ndarray:
-    if dtype.kind != "T":
-        return array_from_bytes(reader.data(document.get("data"), what), dtype, shape, what)
-    strings = expect(document.get("strings"), list, f"strings of {what}")
-    return np.array([expect(s, str, f"a string of {what}") for s in strings], dtype).reshape(shape)
+    if document.get("format") in MEMORY_FORMATS:
+        return memory_from_json(document, reader.data, what)
+    return open_source(document, reader.storage_options)
 
 
 _NODE = _Field(

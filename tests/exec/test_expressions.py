@@ -160,9 +160,8 @@ def test_compiled_comparisons_of_mixed_integers() -> None:
     ],
 )
 def test_what_is_left_to_numpy_has_no_text(name: str, codes: tuple[str, ...], result: str) -> None:
-    dtypes = tuple(map(np.dtype, codes))
-    step = ExpressionStep(name, tuple(range(len(dtypes))), np.dtype(result))
-    assert not has_text(step, dtypes)
+    operands = tuple([(np.dtype(code), False) for code in codes])
+    assert not has_text(name, operands, np.dtype(result))
 
 
 def test_equal_work_has_equal_text_and_no_numbers_in_it() -> None:

@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 import lazytensor as lt
 from lazytensor import native
+from lazytensor.exec import memory, recording
 from lazytensor.exec.memory import Budget
 from lazytensor.exec.profile import COLUMNS, profiling, rows_of
 from lazytensor.exec.recording import RECORDER
@@ -108,51 +111,90 @@ def test_random_plans(pair: tuple[lt.LazyTensor, Mirror], name: str) -> None:
         assert total(rows(frame, "scheduling"), "tasks") >= lt.metrics()["tasks"] - before
 
 
-def test_a_stage_adds_up_to_the_time_of_its_threads() -> None:
-    """Five tasks of 20 ms on two threads: whoever has none left waits."""
+MS = 1_000_000
+SECONDS = 60
+"""After which a test fails that waits for what does not come."""
+
+
+class Ticks:
+    """A clock that goes on when a test says so, whatever else the machine does."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
+    clock = Ticks()
+    monkeypatch.setattr(recording, "perf_counter_ns", clock)
+    return clock
+
+
+def test_a_stage_adds_up_to_the_time_of_its_threads(ticks: Ticks) -> None:
+    """Five tasks of 20 ms on two threads: whoever has none left waits for 20 ms."""
+    pair, others = threading.Barrier(2, timeout=SECONDS), threading.Event()
 
     def slow(block: np.ndarray) -> np.ndarray:
-        time.sleep(0.02)
+        if block[0] == 4:
+            assert others.wait(SECONDS)
+            ticks.ns += 20 * MS
+        elif pair.wait() == 0:
+            ticks.ns += 20 * MS
+            pair.wait()
+        else:
+            pair.wait()
         return block
 
+    def done(tasks: int, of: int) -> None:
+        if tasks == of - 1:
+            others.set()
+
     x = lt.scan_source(ChunkedArray(np.arange(5.0), (1,)))
-    engine = Blocks(8, 2)
     y = lt.map_blocks(slow, x, dtype=x.dtype)
-    begin = time.perf_counter()
-    _, frame = y.profile(engine=engine)
-    wall = time.perf_counter() - begin
+    _, frame = y.profile(engine=Blocks(8, 2), progress=done)
     called = rows(frame, "slow")
     assert called["tasks"].to_list() == [5]
-    assert 0.1 <= total(called, "kernel_s") <= 0.95 * total(frame, *TIMES)
-    assert total(frame, "wait_s") >= 0.01
-    assert 1 < total(frame, *TIMES) / wall <= 2
+    assert total(called, "kernel_s") == pytest.approx(0.1)
+    assert total(frame, "wait_s") == pytest.approx(0.02)
+    assert total(frame, *TIMES) == pytest.approx(2 * 0.06)
 
 
-def test_waiting_for_memory_is_waiting() -> None:
+def test_waiting_for_memory_is_waiting(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Budget(100)
+    holding, waits = threading.Event(), threading.Event()
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        with recording.waiting():
+            waits.set()
+            yield
+
+    monkeypatch.setattr(memory, "waiting", waiting)
+
+    def hold() -> None:
+        with budget.holding(80, "another task"):
+            holding.set()
+            assert waits.wait(SECONDS)
+            ticks.ns += 30 * MS
+
+    def work(number: int, scratch: Any) -> None:
+        with budget.holding(50, "a task"):
+            ticks.ns += 5 * MS
+
     with profiling() as recorder, recorder.stage(1, 1):
-        holding, go = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with budget.holding(80, "another task"):
-                holding.set()
-                go.wait(10)
-                time.sleep(0.03)
-
-        def work(number: int, scratch: Any) -> None:
-            go.set()
-            with budget.holding(50, "a task"):
-                pass
-
         thread = threading.Thread(target=hold)
         thread.start()
-        holding.wait(10)
+        assert holding.wait(SECONDS)
         recorder.task(work)(0, None)  # type: ignore[arg-type]
         thread.join()
     (row,) = rows_of(recorder)
     found = dict(zip(COLUMNS, row, strict=True))
     assert found["operation"] == "scheduling" and found["tasks"] == 1
-    assert found["wait_s"] >= 0.025 > found["kernel_s"]
+    assert found["wait_s"] == pytest.approx(0.03)
+    assert found["kernel_s"] == pytest.approx(0.005)
 
 
 def stored_bytes() -> dict[str, bytes]:

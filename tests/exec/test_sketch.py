@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazytensor as lt
-from lazytensor.exec import local, sketch
+from lazytensor.exec import schedule, sketch
 from lazytensor.exec.kernels import order
 from lazytensor.exec.kernels.bins import bin_counts
 from lazytensor.exec.kernels.order import digit_counts, from_keys, keys
@@ -141,7 +141,7 @@ def test_estimates_follow_the_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     median = lt.quantile(x, 0.5)
     assert median.estimate().chunks_read == 64
     once = median.estimate().tasks
-    monkeypatch.setattr(local, "_MOST_SHARED", 0)
+    monkeypatch.setattr(schedule, "_MOST_SHARED", 0)
     assert median.estimate().tasks != once
     text = median.explain(stage="physical")
     assert "tally" in text
@@ -156,7 +156,7 @@ def test_a_second_pass_reads_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     assert lt.quantile(x, 0.7).collect() == expected
     assert sum(np.prod([b - a for a, b in box]) for box in source.boxes) == array.size
     source.boxes.clear()
-    monkeypatch.setattr(local, "_MOST_SHARED", 0)
+    monkeypatch.setattr(schedule, "_MOST_SHARED", 0)
     assert lt.quantile(x, 0.7).collect() == expected
     assert sum(np.prod([b - a for a, b in box]) for box in source.boxes) == 4 * array.size
 

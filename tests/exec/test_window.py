@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 import lazytensor as lt
 from lazytensor import native
 from lazytensor.exec import local, lower, workgrid
+from lazytensor.exec.cancelling import kind as cancelled_kind
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.events import Run
-from lazytensor.exec.local import prepare
 from lazytensor.exec.lower import Compiled
 from lazytensor.exec.physical import Program
-from lazytensor.exec.pool import Cancelled, CancelToken, run_tasks
+from lazytensor.exec.pool import CancelToken, run_tasks
+from lazytensor.exec.schedule import prepare
 from lazytensor.exec.window import window_of
 from lazytensor.plan.node import Node
-from lazytensor.plan.optimize import _fixpoint, _window, optimize
+from lazytensor.plan.optimize import _fixpoint, optimize
 from lazytensor.plan.source import Box
 from lazytensor.plan.spec import make_spec
+from lazytensor.plan.windows import window as settled
 from tests.engines import SETTINGS
 from tests.sources import ChunkedArray
 
@@ -194,7 +196,7 @@ def test_views_of_a_source_become_what_the_laws_make_of_them(
     window: tuple[lt.LazyTensor, lt.LazyTensor, ChunkedArray], flags: lt.QueryOptFlags
 ) -> None:
     node = window[0]._node
-    found = _window(node, flags)
+    found = settled(node, flags)
     if found is not None:
         assert optimize(node, flags) is found
         assert _fixpoint(node, flags, []) is found
@@ -312,7 +314,7 @@ class TestRules:
         token = CancelToken()
         token.cancel()
         node = lt.scan_source(source)[1:3]._node
-        with pytest.raises(Cancelled):
+        with pytest.raises(cancelled_kind()):
             lt.LocalEngine().run([node], [np.empty(node.shape, node.dtype)], cancel=token)
 
     def test_what_exceeds_the_memory_is_refused_before_the_first_byte(self) -> None:
@@ -390,7 +392,7 @@ class TestAlone:
             seen.append(number)
             token.cancel()
 
-        with pytest.raises(Cancelled):
+        with pytest.raises(cancelled_kind()):
             self.run(5, work, token)
         assert seen == [0]
 
@@ -514,7 +516,7 @@ class TestReadingTogether:
         token.cancel()
         source = SharedArray(self.VALUES, 1)
         out = np.zeros_like(self.VALUES)
-        with pytest.raises(Cancelled):
+        with pytest.raises(cancelled_kind()):
             local.LocalEngine(threads=1).run([lt.scan_source(source)._node], [out], cancel=token)
         assert (source.ends, source.closes, out.any()) == (0, 1, False)
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from lazytensor import native
 from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
-from lazytensor.io.codec.compiled import Cells, address_of, recipe_of, units_in_memory
+from lazytensor.io.codec.compiled import Cells, recipe_of, units_in_memory
 from lazytensor.io.codec.filters import ShuffleCodec
 from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
 from lazytensor.io.codec.zstd import ZstdCodec
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.zarr.layout import cell_of, pieces
+from lazytensor.native.addresses import address_of_bytes
 from tests.io.zarr_cases import distinct
 
 DTYPES = ["u1", "?", "i2", ">u2", "f4", ">i4", "f8", ">f8", "c8", ">c16", ">m8[s]", "S3", "V5"]
@@ -90,7 +91,7 @@ class Case:
         turned = tuple(shape[a] for a in self.order)
         nbytes = prod(turned) * self.dtype.itemsize
         block = np.full(nbytes + 200, 0xA5, np.uint8)
-        start = -address_of(block.data) % 64 if self.aligned else 3
+        start = -address_of_bytes(block.data) % 64 if self.aligned else 3
         out = block[start : start + nbytes].view(self.dtype).reshape(turned)
         out = out.transpose(np.argsort(self.order).astype(int))
         return out[(*(slice(None, None, -1 if flip else None) for flip in self.flips), ...)]
@@ -133,7 +134,7 @@ def test_any_box_of_any_array_into_any_destination(
     numbers = np.array(data.draw(st.permutations(range(len(indices)))))
     if data.draw(st.booleans()):
         numbers = np.arange(len(indices))
-    where = np.array([address_of(stored[n]) for n in numbers])
+    where = np.array([address_of_bytes(stored[n]) for n in numbers])
     sizes = np.array([-1 if n in missing else len(stored[n]) for n in numbers])
     units = units_in_memory(numbers, where, sizes)
     went_well = Cells(kernel, recipe, cells, out, fill).decode(units, Scratch())
@@ -165,7 +166,7 @@ def test_damaged_chunks_are_left_alone_or_have_the_right_size(
     block = np.full(chunk.nbytes + 128, 0xA5, np.uint8)
     out = block[64:-64].view("u2").reshape(chunk.shape)
     cells = [pieces(0, 16, 16), pieces(0, 64, 64)]
-    one = np.array([0]), np.array([address_of(text)]), np.array([len(text)])
+    one = np.array([0]), np.array([address_of_bytes(text)]), np.array([len(text)])
     Cells(kernel, recipe, cells, out, np.array(0, "u2")).decode(units_in_memory(*one), Scratch())
     assert (block[:64] == 0xA5).all() and (block[-64:] == 0xA5).all()
 
@@ -204,7 +205,7 @@ def test_blosc_containers_of_all_sizes(
         for lo, hi in ((0, count), (count // 3, count // 2 + 1)):
             out = np.zeros(hi - lo, dtype)
             cells = Cells(kernel, recipe, [pieces(lo, hi, count)], out, np.zeros((), dtype))
-            one = np.array([0]), np.array([address_of(text)]), np.array([len(text)])
+            one = np.array([0]), np.array([address_of_bytes(text)]), np.array([len(text)])
             assert cells.decode(units_in_memory(*one), Scratch())
             assert out.tobytes() == values[lo:hi].tobytes()
 
@@ -228,7 +229,7 @@ def test_every_nth_item_of_rows_of_all_lengths(kernel: native.Kernel, dtype: str
             cells = Cells(
                 kernel, recipe, [pieces(first, n, n, step)], out, np.zeros((), values.dtype)
             )
-            one = np.array([0]), np.array([address_of(text)]), np.array([len(text)])
+            one = np.array([0]), np.array([address_of_bytes(text)]), np.array([len(text)])
             assert cells.decode(units_in_memory(*one), Scratch())
             assert out.tobytes() == expected.tobytes()
             assert (around[:item] == 0xA5).all() and (around[-item:] == 0xA5).all()

@@ -1,6 +1,6 @@
 """What a case of a law is: a plan as somebody writes it, and the plan that the law makes of it.
 
-The cases are in ``law_cases_<family>.py`` in the order of ``plan.rules.PASSES``; read one after
+The cases are in ``law_cases_<family>.py`` in the order of ``plan.rules.passes``; read one after
 the other (views, constants, like, sums), they are a tour of the optimizer. A case is a function
 named like its law, with ``__`` and a word behind it if there are several. It returns the plan
 before and the one after, both written by hand; its docstring is how ``explain`` prints the two.
@@ -20,7 +20,7 @@ from lazytensor.config import QueryOptFlags
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import View
-from lazytensor.plan.rules import PASSES
+from lazytensor.plan.rules.passes import PASSES
 from tests.sources import ChunkedArray
 
 __all__ = ["CASES", "Case", "Pair", "case", "image", "node", "records", "same", "view"]

@@ -84,6 +84,46 @@ def drop_neutral_operand__of_bools() -> Pair:
     return True & x, x
 
 
+@case(reads=(192, 192))
+def simple_power() -> Pair:
+    """
+    pow  2.0            (y: 6, x: 8)  float32  192 B
+    └─ scan test image  (y: 6, x: 8)  float32  192 B
+    =
+    square              (y: 6, x: 8)  float32  192 B
+    └─ scan test image  (y: 6, x: 8)  float32  192 B
+    """
+    x = image("f4")
+    return x**2, lt.square(x)
+
+
+@case(reads=(384, 384))
+def simple_power__of_integers() -> Pair:
+    """
+    pow  2              (y: 6, x: 8)  int32  192 B
+    └─ scan test image  (y: 6, x: 8)  int32  192 B
+    =
+    square              (y: 6, x: 8)  int32  192 B
+    └─ scan test image  (y: 6, x: 8)  int32  192 B
+    """
+    x = image()
+    return x**2, lt.square(x)
+
+
+@case(reads=(384, 384))
+def simple_power__that_is_a_root() -> Pair:
+    """
+    pow  0.5            (y: 6, x: 8)  float64  384 B
+    └─ scan test image  (y: 6, x: 8)  int32    192 B
+    =
+    sqrt                (y: 6, x: 8)  float64  384 B
+    └─ cast float64     (y: 6, x: 8)  float64  384 B
+       └─ scan test image  (y: 6, x: 8)  int32  192 B
+    """
+    x = image()
+    return x**0.5, lt.sqrt(x.astype("f8"))
+
+
 @case()
 def fold_cast() -> Pair:
     """

@@ -25,7 +25,7 @@ from lazytensor.plan.explain import explain
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
 from lazytensor.plan.optimize import Firing, Trace, optimize
-from lazytensor.plan.rules import PASSES
+from lazytensor.plan.rules.passes import PASSES
 from tests.engines import ENGINES, SETTINGS
 from tests.plan import law_cases_constants, law_cases_like, law_cases_sums, law_cases_views
 from tests.plan.law_cases import CASES, Case, node

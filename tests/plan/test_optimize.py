@@ -19,8 +19,8 @@ from lazytensor.plan.nodes import Cast, Constant, Elementwise, Rechunk, Reduce, 
 from lazytensor.plan.nodes_block import Call, Downsample
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.optimize import Trace, optimize
-from lazytensor.plan.rules import BARRIERS, PASSES
 from lazytensor.plan.rules.law import law
+from lazytensor.plan.rules.passes import BARRIERS, PASSES
 from tests.plan.random_plans import leaf, plans, translated
 
 FLAGS = tuple(field.name for field in dataclasses.fields(QueryOptFlags))

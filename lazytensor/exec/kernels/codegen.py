@@ -31,7 +31,7 @@ CONSTANT_NBYTES = 16
 _CODES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"])
 """Dtypes that kernels know, in the byte order of the machine."""
 
-_CALLED = re.compile(r"\b(?:load|as|store)_[biuf][1248]\b")
+_CALLED = r"\b(?:load|as|store)_[biuf][1248]\b"
 
 
 @lru_cache(maxsize=1024)
@@ -82,17 +82,22 @@ def source_of(expr: Expression) -> str | None:
     )
 
 
-def has_text(step: ExpressionStep, operands: tuple[np.dtype, ...]) -> bool:
-    """Whether one operation can be compiled, its operands being arrays of these dtypes.
+@lru_cache(maxsize=4096)
+def has_text(name: str, operands: tuple[tuple[np.dtype, bool], ...], dtype: np.dtype) -> bool:
+    """Whether one operation can be compiled. ``operands``: dtypes, and which are constants.
 
     >>> f4 = np.dtype("f4")
-    >>> has_text(ExpressionStep("add", (0, 1), f4), (f4, f4))
-    True
-    >>> has_text(ExpressionStep("sin", (0,), f4), (f4,))
-    False
+    >>> has_text("add", ((f4, False), (f4, True)), f4), has_text("sin", ((f4, False),), f4)
+    (True, False)
     """
-    alone = step._replace(operands=tuple(range(len(operands))))
-    return source_of(Expression(operands, (), (alone,), len(operands))) is not None
+    arrays = tuple([dtype for dtype, constant in operands if not constant])
+    constants = tuple([dtype for dtype, constant in operands if constant])
+    slots, places = [0, len(arrays)], []
+    for _, constant in operands:
+        places.append(slots[constant])
+        slots[constant] += 1
+    step = ExpressionStep(name, tuple(places), dtype)
+    return source_of(Expression(arrays, constants, (step,), len(operands))) is not None
 
 
 def _code(dtype: np.dtype) -> str | None:
@@ -113,7 +118,7 @@ def _used(expr: Expression) -> set[int]:
 
 def _names(*blocks: list[str]) -> list[str]:
     """The functions of ``elements`` that lines call."""
-    called = {name for lines in blocks for line in lines for name in _CALLED.findall(line)}
+    called = {name for lines in blocks for line in lines for name in re.findall(_CALLED, line)}
     return sorted(called)
 
 

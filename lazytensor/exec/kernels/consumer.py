@@ -14,6 +14,7 @@ import numpy as np
 
 from lazytensor.exec.buffers import aligned_empty
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of, address_of_words
 from lazytensor.native.kernels import chunk_block
 from lazytensor.native.kernels import consumer_block as block
 
@@ -74,9 +75,9 @@ class CompiledConsumer:
         self._run = run
         self._keep = words, target, keep
         self.function = address_of_kernel(run)
-        self.parameters: int = words.__array_interface__["data"][0]
+        self.parameters = address_of_words(words)
         self.buffer_nbytes = buffer_nbytes
-        self.target: int = target.__array_interface__["data"][0] if origin is None else origin
+        self.target = address_of(target) if origin is None else origin
         self.strides = tuple(strides)
         self.factors = (1,) * len(self.strides) if factors is None else tuple(factors)
         self.streamed = streamed
@@ -86,12 +87,12 @@ class CompiledConsumer:
         mine, rank = _per_thread, values.ndim
         room = mine.room(self.buffer_nbytes)
         table = np.array((*values.shape, *values.strides, *self.strides, *position), np.int64)
-        tables: int = table.__array_interface__["data"][0]
+        tables = address_of_words(table)
         target = self.target + sum(
             [p // f * s for p, f, s in zip(position, self.factors, self.strides, strict=True)]
         )
         words = np.zeros(block.BLOCK_WORDS, np.int64)
-        words[block.SOURCE] = values.__array_interface__["data"][0]
+        words[block.SOURCE] = address_of(values)
         words[block.COUNTS] = tables
         words[block.SOURCE_STRIDES] = tables + 8 * rank
         words[block.TARGET] = target
@@ -99,7 +100,7 @@ class CompiledConsumer:
         words[block.RANK] = rank
         words[block.STREAMED] = self.streamed
         words[block.POSITION] = tables + 24 * rank
-        words[block.WORK] = mine.work.__array_interface__["data"][0]
-        words[block.BUFFER] = room.__array_interface__["data"][0]
+        words[block.WORK] = address_of_words(mine.work)
+        words[block.BUFFER] = address_of_words(room)
         words[block.PARAMETERS] = self.parameters
-        self._run(words.__array_interface__["data"][0])
+        self._run(address_of_words(words))

@@ -6,7 +6,7 @@ into at most three runs of equal width (cut at the low end, complete, cut at the
 block is a product of few boxes with windows of one size each, and no Python loop ever runs over
 output elements. This module owns that geometry; what a window is reduced to is in
 ``downsample_mean`` (arithmetic) and ``downsample_order`` (median, mode, min, max), and in
-``windows``, which has compiled code for complete windows (and for some that are cut).
+``downsample_compiled``, which has compiled code for complete windows (and for some that are cut).
 
 The rules are those of ``tensorstore.downsample``; values where its order of evaluation is undefined
 (NaN in a median or a mode) are fixed here: NaNs sort behind all numbers.
@@ -20,10 +20,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lazytensor.errors import ShapeError
+from lazytensor.exec.kernels.downsample_compiled import (
+    downsample_consumer,
+    saved_seconds,
+    takes_cut,
+)
 from lazytensor.exec.kernels.downsample_mean import mean_into
 from lazytensor.exec.kernels.downsample_order import extreme_into, median_into, mode_into
 from lazytensor.exec.kernels.downsample_windows import Run, runs_of
-from lazytensor.exec.kernels.windows import saved_seconds, takes_cut, window_consumer
 from lazytensor.native.kernels.chunk_block import MOST_RANK
 from lazytensor.plan.downsampling import check_factors, check_method, number_kind
 
@@ -216,7 +220,7 @@ def _reduce_compiled(
     if values.size < _MANY_VALUES:
         return False
     saves = saved_seconds(method, values.shape)
-    consumer = window_consumer(method, block.dtype, factors, into, saves=saves)
+    consumer = downsample_consumer(method, block.dtype, factors, into, saves=saves)
     if consumer is None:
         return False
     consumer.take(values, (0,) * values.ndim)

@@ -221,10 +221,6 @@ def _parts(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
             yield (*(slice(i, i + 1) for i in outer), slice(lo, min(lo + rows, shape[axis])))
 
 
-def _as_array(room: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    return room[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-
-
 def _in_pieces(
     expr: Expression,
     arrays: list[np.ndarray],

@@ -18,6 +18,7 @@ from lazytensor.exec.kernels.codegen import CONSTANT_NBYTES, source_of
 from lazytensor.exec.kernels.consumer import CompiledConsumer, address_of_kernel
 from lazytensor.exec.kernels.expression import Expression
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of
 from lazytensor.native.kernels import apply_block as words
 from lazytensor.native.kernels.chunk_block import MOST_RANK
 
@@ -30,13 +31,12 @@ _RUN_NBYTES = 16 << 10
 class CompiledMap(NamedTuple):
     """A compiled expression of one array operand, as others call it.
 
-    ``function``: its address; ``constants``: that of its constants; ``itemsize``: bytes of a
-    result. ``keep`` is what both addresses point into.
+    ``function``: its address; ``constants``: that of its constants. ``keep`` is what both point
+    into.
     """
 
     function: int
     constants: int
-    itemsize: int
     keep: object
 
 
@@ -50,7 +50,7 @@ def compiled_map(expr: Expression, constants: Sequence[bytes], saves: float) -> 
     if run is None:
         return None
     room = _room(constants)
-    return CompiledMap(address_of_kernel(run), _address(room), expr.dtype.itemsize, (run, room))
+    return CompiledMap(address_of_kernel(run), address_of(room), (run, room))
 
 
 def map_consumer(
@@ -105,7 +105,7 @@ def consumer_of(
     room = _room(constants)
     block = np.zeros(words.FIRST_OTHER + words.OTHER_WORDS * len(others), np.int64)
     block[words.MAP] = address_of_kernel(mapped)
-    block[words.CONSTANTS] = _address(room)
+    block[words.CONSTANTS] = address_of(room)
     block[words.SOURCE_ITEM] = expr.arrays[0].itemsize
     block[words.RESULT_ITEM] = expr.dtype.itemsize
     block[words.RUN] = run
@@ -114,8 +114,8 @@ def consumer_of(
     strides = np.array([other.strides for other in seen], np.int64)
     for k, other in enumerate(seen):
         at = words.FIRST_OTHER + words.OTHER_WORDS * k
-        table = _address(strides) + 8 * target.ndim * k
-        block[at : at + words.OTHER_WORDS] = _address(other), other.itemsize, table
+        table = address_of(strides) + 8 * target.ndim * k
+        block[at : at + words.OTHER_WORDS] = address_of(other), other.itemsize, table
     copies = sum(-(-run * dtype.itemsize // words.LINE) * words.LINE for dtype in dtypes)
     return CompiledConsumer(
         apply,
@@ -137,8 +137,3 @@ def _room(constants: Sequence[bytes]) -> np.ndarray:
     """Constants as maps take them."""
     data = b"".join(value.ljust(CONSTANT_NBYTES, b"\0") for value in constants)
     return np.frombuffer(data or bytes(CONSTANT_NBYTES), np.uint8)
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

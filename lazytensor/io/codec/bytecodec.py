@@ -17,16 +17,11 @@ from typing import Any
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.direct import decode_blosc, decode_lz4
+from lazytensor.io.codec.site import Site
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = [
-    "BloscCodec",
-    "ByteCodec",
-    "Lz4Codec",
-    "mismatch",
-    "not_above",
-]
+__all__ = ["BloscCodec", "ByteCodec", "Lz4Codec", "blosc", "lz4", "mismatch", "not_above"]
 
 _BLOSC_HEADER = 16
 _BLOSC_MEMCPYED = 2
@@ -176,3 +171,13 @@ class Lz4Codec(ByteCodec):
         if size <= _LARGE_LZ4:
             out[:] = decoded
         return out
+
+
+def blosc(site: Site) -> BloscCodec:
+    """Without settings: chunks say how they were made."""
+    return BloscCodec()
+
+
+def lz4(site: Site) -> Lz4Codec:
+    """Without settings that matter for decoding."""
+    return Lz4Codec()

@@ -16,17 +16,14 @@ import numpy as np
 
 from lazytensor.errors import ChecksumError, ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec, mismatch, not_above
+from lazytensor.io.codec.site import Site
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
 __all__ = [
-    "Checksum32Codec",
-    "ChecksumCodec",
-    "Crc32cCodec",
-    "Fletcher32Codec",
-    "crc32c",
+    "Checksum32Codec", "ChecksumCodec", "Crc32cCodec", "Fletcher32Codec", "crc32c", "fletcher32",
     "jenkins",
-]
+]  # fmt: skip
 
 _BYTES = 4
 
@@ -147,3 +144,8 @@ class Fletcher32Codec(ChecksumCodec):
         except RuntimeError as error:
             raise ChecksumError(f"fletcher32: {error}") from error
         return body
+
+
+def fletcher32(site: Site) -> Fletcher32Codec:
+    """Without settings."""
+    return Fletcher32Codec()

@@ -30,15 +30,15 @@ from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.codec.zstd import ZstdCodec
 from lazytensor.io.handed import Handed, Place
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, STAGE_B, STAGE_ROW, Scratch
-from lazytensor.io.store import Buffer
 from lazytensor.native import Kernel, file_functions
+from lazytensor.native.addresses import address_of, address_of_bytes, address_of_words
 from lazytensor.native.kernels import chunk_block as block
 from lazytensor.native.kernels import consumer_block as consumed
 from lazytensor.native.symbols import symbol
 from lazytensor.plan.clock import DECODING, Clock
 
 __all__ = [
-    "NOT_THERE", "Cells", "Ranges", "Recipe", "Units", "address_of", "recipe_of",
+    "NOT_THERE", "Cells", "Ranges", "Recipe", "Units", "recipe_of",
     "units_in_files", "units_in_memory", "units_in_ranges",
 ]  # fmt: skip
 
@@ -67,7 +67,6 @@ _LINE = 64
 _APART = 8 << 10
 # Chunks of that many bytes are read one by one, if not all of them is wanted.
 _ALONE = 64 << 10
-_NOTHING = ctypes.c_char * 0
 # Not waiting for the other end of a pipe, no terminal made our own, and not kept by a program that
 # is started meanwhile.
 _OPEN_FLAGS = os.O_RDONLY
@@ -161,12 +160,6 @@ def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
     return Recipe(decoder, kind, shuffled)
 
 
-def address_of(data: Buffer) -> int:
-    """Where the bytes of a buffer begin in memory."""
-    address: int = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
-    return address
-
-
 class _Context:
     """A decompression context of Zstandard, given back with the thread that owns it."""
 
@@ -188,7 +181,7 @@ class _PerThread(threading.local):
 
     def __init__(self) -> None:
         self.work = np.zeros(block.WORK_WORDS, np.int64)
-        self.address: int = self.work.__array_interface__["data"][0]
+        self.address = address_of_words(self.work)
         self.lent = np.zeros(block.WORK_WORDS, np.int64)
         self.buffer = np.empty(0, np.uint8)
 
@@ -196,7 +189,7 @@ class _PerThread(threading.local):
         """Address of so many bytes, at the start of a cache line."""
         if self.buffer.nbytes < nbytes + _LINE:
             self.buffer = np.empty(nbytes + _LINE, np.uint8)
-        return -(-_address(self.buffer) // _LINE) * _LINE
+        return -(-address_of_words(self.buffer) // _LINE) * _LINE
 
     def zstd(self) -> int:
         """Address of the context, made when it is first needed."""
@@ -244,7 +237,7 @@ class Cells:
                 at = first + spot.start
                 entries += (where.start * stride, spot.stop - spot.start, at // factor * place, at)
         table = np.array((*recipe.shape, *steps, *places, *[0] * (2 * rank), *entries), np.int64)
-        address = _address(table)
+        address = address_of_words(table)
         for d, (dim, offset) in enumerate(zip(pieces, offsets, strict=True)):
             table[3 * rank + 2 * d : 3 * rank + 2 * d + 2] = len(dim), address + 8 * offset
         plain = not (recipe.swapped or recipe.as_bool or recipe.shuffled or self._handed)
@@ -263,7 +256,7 @@ class Cells:
         self._words[block.RANK : block.DIRECT + 1] = (
             rank, address + 24 * rank, target, address + 16 * rank,
             streamed, address, address + 8 * rank, recipe.nbytes,
-            recipe.item, _address_of_any(fill), recipe.kind, *recipe.decoders,
+            recipe.item, address_of(fill), recipe.kind, *recipe.decoders,
             recipe.shuffled, recipe.swapped, recipe.as_bool, self.direct,
         )  # fmt: skip
         if rank:
@@ -301,7 +294,9 @@ class Cells:
             words[word] = value
         lent = self._lend(words) if self._handed else None
         clock = DECODING.get()
-        good = self._run(_address(words)) == 0 if clock is None else self._timed(words, clock)
+        good = (
+            self._run(address_of_words(words)) == 0 if clock is None else self._timed(words, clock)
+        )
         del lent
         return good
 
@@ -310,7 +305,7 @@ class Cells:
         files = file_functions()
         words[block.CLOCK] = 0 if files is None else files.clock
         with clock:
-            good = self._run(_address(words)) == 0
+            good = self._run(address_of_words(words)) == 0
         clock.ns -= int(words[block.READ_NS])
         clock.consumed += int(words[block.CONSUMER_NS])
         return good
@@ -325,11 +320,11 @@ class Cells:
         lent[consumed.RANK] = words[block.RANK]
         lent[consumed.STREAMED] = consumer.streamed
         lent[consumed.POSITION] = mine.address + 8 * block.WORK_POSITION
-        lent[consumed.WORK] = _address(mine.lent)
+        lent[consumed.WORK] = address_of_words(mine.lent)
         lent[consumed.BUFFER] = mine.room(consumer.buffer_nbytes)
         lent[consumed.PARAMETERS] = consumer.parameters
         words[block.CONSUMER] = consumer.function
-        words[block.CONSUMER_BLOCK] = _address(lent)
+        words[block.CONSUMER_BLOCK] = address_of_words(lent)
         return lent
 
 
@@ -361,14 +356,14 @@ class Units:
         self._kept = addresses, upcoming, bounds, keep
         self.words: list[tuple[int, int]] = [
             (block.ORIGIN, origin),
-            (block.NUMBERS, _address(numbers)),
-            (block.ADDRESSES, _address(addresses)),
-            (block.SIZES, _address(sizes)),
-            (block.STATUS, _address(self.status)),
-            (block.READ, _address(self.read)),
-            (block.NEXT, _address(upcoming)),
+            (block.NUMBERS, address_of_words(numbers)),
+            (block.ADDRESSES, address_of_words(addresses)),
+            (block.SIZES, address_of_words(sizes)),
+            (block.STATUS, address_of_words(self.status)),
+            (block.READ, address_of_words(self.read)),
+            (block.NEXT, address_of_words(upcoming)),
             (block.PARTS, len(bounds) - 1),
-            (block.BOUNDS, _address(bounds)),
+            (block.BOUNDS, address_of_words(bounds)),
         ]
 
     def odd(self) -> list[int]:
@@ -395,7 +390,7 @@ def units_in_files(paths: Sequence[str], recipe: Recipe, row: int) -> Units:
     """
     names = [os.fsencode(path) + b"\0" for path in paths]
     text = b"".join(names)
-    addresses = np.cumsum([address_of(text), *map(len, names[:-1])])
+    addresses = np.cumsum([address_of_bytes(text), *map(len, names[:-1])])
     count = len(paths)
     bounds = np.minimum(np.arange(0, count + row, row), count)
     # Larger files than an encoder makes of such a chunk are left alone.
@@ -435,23 +430,13 @@ def units_in_ranges(numbers: np.ndarray, ranges: Ranges, *, alone: int = 0) -> U
         block.IN_RANGES, numbers, ranges.offsets, ranges.sizes, ranges.bounds, longest, ranges
     )
     units.words += [
-        (block.FILES, _address(ranges.files)),
-        (block.LOS, _address(ranges.los)),
-        (block.HIS, _address(ranges.his)),
+        (block.FILES, address_of_words(ranges.files)),
+        (block.LOS, address_of_words(ranges.los)),
+        (block.HIS, address_of_words(ranges.his)),
         (block.ALONE, int(alone > 0)),
         (block.APART, _APART),
     ]
     return units
-
-
-def _address(array: np.ndarray) -> int:
-    """Where an array begins that is C-contiguous and writable: much faster than for any other."""
-    return ctypes.addressof(_NOTHING.from_buffer(array))  # type: ignore[arg-type]
-
-
-def _address_of_any(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def _place_of(
@@ -464,7 +449,7 @@ def _place_of(
         return consumer.target, consumer.strides, consumer.factors, out.position, consumer.streamed
     rank = out.ndim
     return (
-        _address_of_any(out),
+        address_of(out),
         out.strides,
         (1,) * rank,
         (0,) * rank,

@@ -14,6 +14,7 @@ import numpy as np
 from lazytensor.io.codec.compiled import Cells, Recipe, Units
 from lazytensor.io.windows import WindowPieces
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of
 from lazytensor.native.kernels import chunk_block
 from lazytensor.native.kernels import windows_block as block
 
@@ -101,5 +102,5 @@ class WindowUnits(NamedTuple):
             self.origin, self.chosen, self.addresses, self.sizes, bounds, self.longest,
             (self.keep, extra),
         )  # fmt: skip
-        units.words += [(word, array.__array_interface__["data"][0]) for word, array in extra]
+        units.words += [(word, address_of(array)) for word, array in extra]
         return units

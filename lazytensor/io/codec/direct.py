@@ -13,10 +13,9 @@ import threading
 from collections.abc import Callable
 from functools import cache
 
-import numpy as np
-
 from lazytensor.io.store import Buffer
 from lazytensor.native import symbol
+from lazytensor.native.addresses import address_of_bytes
 
 __all__ = ["decode_blosc", "decode_lz4", "decode_zstd"]
 
@@ -33,7 +32,7 @@ def decode_blosc(data: Buffer, target: memoryview) -> None:
     if call is None:
         _numcodecs_blosc(data, target)
         return
-    written = call(_address(data), _address(target), len(target), 1)
+    written = call(address_of_bytes(data), address_of_bytes(target), len(target), 1)
     if written != len(target):
         raise RuntimeError(f"error {written} while decoding {len(data)} bytes")
 
@@ -46,7 +45,7 @@ def decode_lz4(data: Buffer, target: memoryview) -> int:
     call = _lz4()
     if call is None:
         return _library_lz4(data, target)
-    written = call(_address(data), _address(target), len(data), len(target))
+    written = call(address_of_bytes(data), address_of_bytes(target), len(data), len(target))
     if written < 0:
         raise RuntimeError(f"error {written} while decoding {len(data)} bytes")
     return written
@@ -58,12 +57,6 @@ def decode_zstd(data: Buffer, target: memoryview) -> bool:
     if mine is None:
         return _numcodecs_zstd(data, target)
     return mine.decode(data, target) == len(target)
-
-
-def _address(buffer: Buffer) -> int:
-    """Where the first byte of something with bytes is."""
-    where: int = np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
-    return where
 
 
 def _function(name: str, result: type, *parameters: type) -> _Call | None:
@@ -90,7 +83,9 @@ class _Zstd:
 
     def decode(self, data: Buffer, target: memoryview) -> int:
         """Bytes written; errors are numbers larger than any target."""
-        return self._decode(self._context, _address(target), len(target), _address(data), len(data))
+        return self._decode(
+            self._context, address_of_bytes(target), len(target), address_of_bytes(data), len(data)
+        )
 
     def __del__(self) -> None:
         self._free(self._context)

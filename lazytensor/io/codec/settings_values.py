@@ -34,6 +34,7 @@ from lazytensor.io.codec.text import CategoryReader, TextReader
 
 __all__ = [
     "astype",
+    "bitround",
     "cast_value",
     "categorize",
     "category_reader",
@@ -46,7 +47,7 @@ __all__ = [
     "scale_offset",
 ]
 
-_TEXT = re.compile(r"[<>|=]?U\d{1,6}")
+_TEXT = r"[<>|=]?U\d{1,6}"
 _MOST_LABEL_BYTES = 1 << 26
 _MOST_MAPPED = 1 << 12
 
@@ -121,7 +122,7 @@ def _labels(site: Site, itemsize: int) -> list[str]:
 def categorize(site: Site) -> ByteCodec:
     """``labels``, ``dtype`` (strings of a fixed size) and ``astype``."""
     text = site.settings.get("dtype")
-    if not isinstance(text, str) or not _TEXT.fullmatch(text):
+    if not isinstance(text, str) or not re.fullmatch(_TEXT, text):
         raise site.wrong("dtype", "the dtype of strings, such as '<U8'")
     dtype = np.dtype(text)
     stored = site.number_type("astype", np.dtype("u1"))
@@ -230,3 +231,7 @@ def _pairs(
         (site.parse_scalar(key, source, where), site.parse_scalar(image, target, where))
         for key, image in entries
     ]
+
+
+def bitround(site: Site) -> None:
+    """Values were rounded before they were stored: decoding changes nothing."""

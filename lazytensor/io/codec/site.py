@@ -14,7 +14,7 @@ from lazytensor.errors import FormatError
 
 __all__ = ["Site"]
 
-_NUMBER = re.compile(
+_NUMBER = (
     r"[<>|=]?(?:b1|[iu][1248]|f[248]|c8|c16)|\?|bool|u?int(?:8|16|32|64)|float(?:16|32|64)"
     r"|complex(?:64|128)"
 )
@@ -71,7 +71,7 @@ class Site:
         text = self.settings.get(key)
         if text is None and default is not None and default.kind in "biufc":
             return default
-        if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        if not isinstance(text, str) or not re.fullmatch(_NUMBER, text):
             raise self.wrong(key, "the dtype of a number")
         dtype = np.dtype(text)
         return dtype.newbyteorder("=") if self.zarr_format == 3 else dtype

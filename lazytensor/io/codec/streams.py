@@ -17,10 +17,14 @@ from typing import Any
 
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec, mismatch, not_above
+from lazytensor.io.codec.site import Site
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = ["MOST_DICTIONARY", "Base64Codec", "Bz2Codec", "DeflateCodec", "LzmaCodec"]
+__all__ = [
+    "MOST_DICTIONARY", "Base64Codec", "Bz2Codec", "DeflateCodec", "LzmaCodec", "bz2", "gzip",
+    "zlib",
+]  # fmt: skip
 
 MOST_DICTIONARY = 128 << 20
 """LZMA asks for the memory of its dictionary, whose size the file states, before it decodes."""
@@ -232,3 +236,18 @@ class Base64Codec(ByteCodec):
             return decoded
         out[:] = decoded
         return out
+
+
+def bz2(site: Site) -> Bz2Codec:
+    """Without settings that matter for decoding, as the others here."""
+    return Bz2Codec()
+
+
+def gzip(site: Site) -> DeflateCodec:
+    """A stream with the header of gzip."""
+    return DeflateCodec("gzip", gzip=True)
+
+
+def zlib(site: Site) -> DeflateCodec:
+    """A stream with the header of zlib."""
+    return DeflateCodec("zlib", gzip=False)

@@ -10,20 +10,18 @@ looked at. What is not in a table is refused by name, and what never will be say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from lazytensor.errors import FormatError
-from lazytensor.io.codec import settings_bytes as plain
-from lazytensor.io.codec import settings_values as values
-from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
-from lazytensor.io.codec.checksums import Fletcher32Codec
 from lazytensor.io.codec.site import Site
-from lazytensor.io.codec.streams import Bz2Codec, DeflateCodec
-from lazytensor.io.codec.text import TextReader, Utf8Reader
-from lazytensor.io.codec.zstd import ZstdCodec
+from lazytensor.plan.registry import resolve
+
+if TYPE_CHECKING:
+    from lazytensor.io.codec.bytecodec import ByteCodec
+    from lazytensor.io.codec.text import TextReader
 
 __all__ = [
     "Kind",
@@ -36,56 +34,56 @@ __all__ = [
 ]
 
 Kind = Literal["array -> array", "array -> bytes", "bytes -> bytes"]
-_Made = TypeVar("_Made")
-_Makers = dict[str, Callable[[Site], _Made]]
+_Makers = Mapping[str, str]
+"""By name the function that makes a codec of its settings (a ``Site``), ``"module:function"`` in
+this package: a store needs one or two of these modules."""
 
-_BYTES: _Makers[ByteCodec] = {
-    "adler32": plain.adler32,
-    "base64": plain.base64,
-    "blosc": lambda site: BloscCodec(),
-    "bz2": lambda site: Bz2Codec(),
-    "crc32": plain.crc32,
-    "crc32c": plain.crc32c,
-    "fletcher32": lambda site: Fletcher32Codec(),
-    "gzip": lambda site: DeflateCodec("gzip", gzip=True),
-    "jenkins_lookup3": plain.jenkins_lookup3,
-    "lz4": lambda site: Lz4Codec(),
-    "lzma": plain.lzma,
-    "shuffle": plain.shuffle,
-    "zlib": lambda site: DeflateCodec("zlib", gzip=False),
-    "zstd": lambda site: ZstdCodec(),
+_BYTES = {
+    "adler32": "settings_bytes:adler32",
+    "base64": "settings_bytes:base64",
+    "blosc": "bytecodec:blosc",
+    "bz2": "streams:bz2",
+    "crc32": "settings_bytes:crc32",
+    "crc32c": "settings_bytes:crc32c",
+    "fletcher32": "checksums:fletcher32",
+    "gzip": "streams:gzip",
+    "jenkins_lookup3": "settings_bytes:jenkins_lookup3",
+    "lz4": "bytecodec:lz4",
+    "lzma": "settings_bytes:lzma",
+    "shuffle": "settings_bytes:shuffle",
+    "zlib": "streams:zlib",
+    "zstd": "zstd:zstd",
 }
-# None: decoding changes nothing.
-_VALUES: _Makers[ByteCodec | None] = {
-    "astype": values.astype,
-    "bitround": lambda site: None,
-    "delta": values.delta,
-    "fixedscaleoffset": values.fixed_scale_offset,
-    "packbits": values.flags,
-    "quantize": values.quantize,
+_VALUES = {
+    "astype": "settings_values:astype",
+    "bitround": "settings_values:bitround",
+    "delta": "settings_values:delta",
+    "fixedscaleoffset": "settings_values:fixed_scale_offset",
+    "packbits": "settings_values:flags",
+    "quantize": "settings_values:quantize",
 }
-_V2: _Makers[ByteCodec | None] = {
+_V2 = {
     **_BYTES,
     **_VALUES,
-    "categorize": values.categorize,
-    "pcodec": values.pcodec,
+    "categorize": "settings_values:categorize",
+    "pcodec": "settings_values:pcodec",
 }
 _V3_BYTES = _BYTES | {f"numcodecs.{name}": make for name, make in _BYTES.items()}
-_V3_ARRAYS: _Makers[ByteCodec | None] = {
+_V3_ARRAYS = {
     **{f"numcodecs.{name}": make for name, make in _VALUES.items()},
-    "bitround": lambda site: None,
-    "cast_value": values.cast_value,
-    "scale_offset": values.scale_offset,
+    "bitround": "settings_values:bitround",
+    "cast_value": "settings_values:cast_value",
+    "scale_offset": "settings_values:scale_offset",
 }
-_V3_NUMBERS: _Makers[ByteCodec] = {
-    "numcodecs.pcodec": values.pcodec,
-    "packbits": values.pack_bits,
-    "pcodec": values.pcodec,
+_V3_NUMBERS = {
+    "numcodecs.pcodec": "settings_values:pcodec",
+    "packbits": "settings_values:pack_bits",
+    "pcodec": "settings_values:pcodec",
 }
-_TEXTS: _Makers[TextReader] = {
-    "categorize": values.category_reader,
-    "numcodecs.vlen-utf8": lambda site: Utf8Reader(),
-    "vlen-utf8": lambda site: Utf8Reader(),
+_TEXTS = {
+    "categorize": "settings_values:category_reader",
+    "numcodecs.vlen-utf8": "text:utf8",
+    "vlen-utf8": "text:utf8",
 }
 _V3_TEXTS = {name: make for name, make in _TEXTS.items() if name != "categorize"}
 # Those that say how an array is cut and laid out; what they mean is not known here.
@@ -106,7 +104,7 @@ _NEVER = {
 }
 
 
-def _refused(name: str, site: Site, known: dict[str, object]) -> FormatError:
+def _refused(name: str, site: Site, known: Mapping[str, object]) -> FormatError:
     reason = _NEVER.get(name.removeprefix("numcodecs."))
     return FormatError(
         f"{site.where}: codec {name!r} is not supported"
@@ -114,10 +112,11 @@ def _refused(name: str, site: Site, known: dict[str, object]) -> FormatError:
     )
 
 
-def _made(table: _Makers[_Made], name: str, site: Site) -> _Made:
+def _made(table: _Makers, name: str, site: Site) -> object:
     if name not in table:
-        raise _refused(name, site, dict(table))
-    return table[name](site)
+        raise _refused(name, site, table)
+    make = resolve(f"{__package__}.{table[name]}")
+    return make(site)
 
 
 def codec_kind(name: str, site: Site) -> Kind:
@@ -127,7 +126,7 @@ def codec_kind(name: str, site: Site) -> Kind:
     'array -> array'
     """
     if name not in _KINDS:
-        raise _refused(name, site, dict(_KINDS))
+        raise _refused(name, site, _KINDS)
     return _KINDS[name]
 
 
@@ -147,24 +146,24 @@ def byte_codec(
     zlib
     """
     site = Site(settings, where, dtype, zarr_format)
-    return _made(_BYTES if zarr_format == 2 else _V3_BYTES, name, site)
+    return cast("ByteCodec", _made(_BYTES if zarr_format == 2 else _V3_BYTES, name, site))
 
 
 def array_codec(name: str, site: Site) -> ByteCodec | None:
     """The codec of zarr v3 from values to values, None where decoding changes nothing."""
-    return _made(_V3_ARRAYS, name, site)
+    return cast("ByteCodec | None", _made(_V3_ARRAYS, name, site))
 
 
 def number_codec(name: str, site: Site) -> ByteCodec:
     """The codec of zarr v3 from numbers to bytes (other than ``bytes`` itself)."""
-    return _made(_V3_NUMBERS, name, site)
+    return cast("ByteCodec", _made(_V3_NUMBERS, name, site))
 
 
 def text_reader(name: str, site: Site) -> TextReader:
     """The codec from strings to bytes, of either version."""
-    return _made(_TEXTS, name, site)
+    return cast("TextReader", _made(_TEXTS, name, site))
 
 
 def filter_v2(name: str, site: Site) -> ByteCodec | None:
     """The filter or compressor of zarr v2, None where decoding changes nothing."""
-    return _made(_V2, name, site)
+    return cast("ByteCodec | None", _made(_V2, name, site))

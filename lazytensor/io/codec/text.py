@@ -19,10 +19,11 @@ import numpy as np
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.filters import CategoriesCodec
 from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
+from lazytensor.io.codec.site import Site
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = ["MOST_TEXT_BYTES", "CategoryReader", "TextDecoder", "TextReader", "Utf8Reader"]
+__all__ = ["MOST_TEXT_BYTES", "CategoryReader", "TextDecoder", "TextReader", "Utf8Reader", "utf8"]
 
 MOST_TEXT_BYTES = (1 << 31) - 1
 """A chunk of strings that decodes to more is refused."""
@@ -142,3 +143,8 @@ class TextDecoder(ChunkDecoder):
         """Put the part ``where`` of decoded bytes into ``place``."""
         strings = self.reader.read(values, prod(self.shape)).reshape(self.stored_shape)
         place[...] = strings.transpose(self.to_array)[where]
+
+
+def utf8(site: Site) -> Utf8Reader:
+    """Without settings."""
+    return Utf8Reader()

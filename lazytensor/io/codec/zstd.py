@@ -14,10 +14,11 @@ from functools import cache
 from lazytensor.errors import ChunkDecodeError
 from lazytensor.io.codec.bytecodec import ByteCodec, mismatch, not_above
 from lazytensor.io.codec.direct import decode_zstd
+from lazytensor.io.codec.site import Site
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer
 
-__all__ = ["ZstdCodec"]
+__all__ = ["ZstdCodec", "zstd"]
 
 # Above this many decoded bytes a fresh context and no copy beat a kept context and one copy.
 _LARGE = 128 << 10
@@ -147,3 +148,8 @@ def _frame_end(data: memoryview, start: int) -> int:
         last, kind, size = header & 1, header >> 1 & 3, header >> 3
         at += 3 + (1 if kind == _REPEATED else size)
     return at + 4 * (flags >> 2 & 1) if last else len(data) + 1
+
+
+def zstd(site: Site) -> ZstdCodec:
+    """Without settings: frames say how they were made."""
+    return ZstdCodec()

@@ -28,6 +28,7 @@ from lazytensor.io.zarr.reader import Reader
 from lazytensor.io.zarr.windows_chunks import Chunks
 from lazytensor.io.zarr.windows_reading import WindowsReading
 from lazytensor.native import kernel
+from lazytensor.native.addresses import address_of
 from lazytensor.plan.caching import CACHING, Caching
 from lazytensor.plan.source import Box, Reading
 
@@ -109,9 +110,8 @@ class WindowReader:
 
 def _addresses(outs: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     if isinstance(outs, np.ndarray):
-        first: int = outs.__array_interface__["data"][0]
-        return first + outs.strides[0] * np.arange(len(outs))
-    return np.array([out.__array_interface__["data"][0] for out in outs], np.int64)
+        return address_of(outs) + outs.strides[0] * np.arange(len(outs))
+    return np.array([address_of(out) for out in outs], np.int64)
 
 
 def _saves(pieces: WindowPieces, chunks: Chunks) -> float:

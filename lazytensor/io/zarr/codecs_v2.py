@@ -14,7 +14,6 @@ from lazytensor.io.codec.filters import ValueCodec
 from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
 from lazytensor.io.codec.site import Site
 from lazytensor.io.codec.table import filter_v2, text_reader
-from lazytensor.io.codec.text import TextDecoder
 from lazytensor.io.zarr.document import Fields
 from lazytensor.io.zarr.dtypes import native_dtype, stored_dtype
 
@@ -40,6 +39,8 @@ def build_decoder(
     steps = encoding_steps(fields)
     if described.kind == "T":
         reader = text_reader(steps[0].text("id"), _site(steps[0], None))
+        from lazytensor.io.codec.text import TextDecoder
+
         return TextDecoder(shape, axes, ByteChain(_chain(steps[1:], None)), reader)
     stored = stored_dtype(described)
     dtype = native_dtype(described)

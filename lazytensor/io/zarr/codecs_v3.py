@@ -19,7 +19,6 @@ import numpy as np
 
 from lazytensor.errors import ChunkDecodeError, FormatError
 from lazytensor.io.codec.bytecodec import ByteCodec
-from lazytensor.io.codec.checksums import Crc32cCodec
 from lazytensor.io.codec.filters import AsTypeCodec, ElementwiseCodec, TransposeCodec, ValueCodec
 from lazytensor.io.codec.pipeline import ByteChain, ChunkDecoder
 from lazytensor.io.codec.site import Site
@@ -31,7 +30,6 @@ from lazytensor.io.codec.table import (
     number_codec,
     text_reader,
 )
-from lazytensor.io.codec.text import TextDecoder
 from lazytensor.io.zarr.document import MAX_EXTENT, Fields, extension
 from lazytensor.io.zarr.dtypes import parse_dtype_v3, stored_dtype
 from lazytensor.io.zarr.fill_values import parse_fill_value
@@ -171,6 +169,8 @@ class _Encoding:
             raise FormatError(f"{settings.where}: {name!r} after {self.steps} is not supported")
         if name in _TEXT:
             reader = text_reader(name, self.site(settings))
+            from lazytensor.io.codec.text import TextDecoder
+
             return TextDecoder(self.chunk, self.axes, ByteChain(chain), reader)
         if name == "bytes":
             stored = _stored_dtype(self.dtype, settings)
@@ -297,6 +297,8 @@ def _through(steps: tuple[ElementwiseCodec, ...], fill: np.ndarray, where: str) 
 
 def _index_codecs(settings: Fields) -> tuple[np.dtype, ByteChain]:
     """Byte order and checksums of a shard index; its stored size must be known in advance."""
+    from lazytensor.io.codec.checksums import Crc32cCodec
+
     if "index_codecs" not in settings.document:
         return np.dtype("<u8"), ByteChain((Crc32cCodec(),))
     where = settings.at("index_codecs")

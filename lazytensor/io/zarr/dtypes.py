@@ -67,12 +67,11 @@ ML_FLOATS = frozenset(
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 _SPELLINGS = {unit: unit for unit in _UNITS} | {"μs": "us", "µs": "us"}
 
-_V2_STRING = re.compile(
+_V2_STRING = (
     r"[<>|](?:b1|[iu][1248]|f[248]|c8|c16|[SUV]\d{1,10}"
-    rf"|[mM]8(?:\[\d{{0,10}}(?:{'|'.join(_UNITS)}|μs|generic)\])?)",
-    re.ASCII,
+    rf"|[mM]8(?:\[\d{{0,10}}(?:{'|'.join(_UNITS)}|μs|generic)\])?)"
 )
-_V2_LONG_FLOAT = re.compile(r"[<>|](?:f12|f16|c24|c32)")
+_V2_LONG_FLOAT = r"[<>|](?:f12|f16|c24|c32)"
 
 _CONVERT = "rewrite the array with a fixed-length or string data type, or read it with zarr-python"
 # Registered data types that NumPy holds only as Python objects, or not at all.
@@ -231,10 +230,10 @@ def parse_dtype_v2(
         return _ml_dtype(value, where)
     if value in ("|O", "O"):
         return _object_v2(where, object_codec)
-    if _V2_LONG_FLOAT.fullmatch(value):
+    if re.fullmatch(_V2_LONG_FLOAT, value):
         raise DTypeError(f"{where}: data type {value!r} depends on the machine that wrote it")
     try:
-        dtype = np.dtype(value) if _V2_STRING.fullmatch(value) else None
+        dtype = np.dtype(value) if re.fullmatch(_V2_STRING, value, re.ASCII) else None
     except (TypeError, ValueError, OverflowError):
         dtype = None
     if dtype is None:

@@ -27,8 +27,8 @@ __all__ = ["parse_fill_value"]
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAT = -(1 << 63)
 _EXACT_FLOAT = 1 << 53
-_INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,40})?([eE][+-]?\d{1,4})?", re.ASCII)
+_INTEGER = r"-?\d{1,20}"
+_NUMBER = r"[+-]?\d{1,20}(\.\d{0,40})?([eE][+-]?\d{1,4})?"
 
 
 def parse_fill_value(value: Any, dtype: np.dtype, where: str, *, zarr_format: int) -> np.ndarray:
@@ -119,7 +119,7 @@ def _bool(value: Any, dtype: np.dtype, zarr_format: int) -> Any:
 def _integer(value: Any, dtype: np.dtype, zarr_format: int) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:
         value = int(value)
-    if zarr_format == 2 and isinstance(value, str) and _INTEGER.fullmatch(value):
+    if zarr_format == 2 and isinstance(value, str) and re.fullmatch(_INTEGER, value, re.ASCII):
         value = int(value)
     if type(value) is not int:
         return None
@@ -133,7 +133,7 @@ def _float(value: Any, dtype: np.dtype, zarr_format: int) -> Any:
     """Bit patterns are taken as they are, numbers are rounded to the nearest."""
     if isinstance(value, str) and value.startswith("0x"):
         return _bits(value, dtype)
-    if zarr_format == 2 and isinstance(value, str) and _NUMBER.fullmatch(value):
+    if zarr_format == 2 and isinstance(value, str) and re.fullmatch(_NUMBER, value, re.ASCII):
         value = float(value)
     if isinstance(value, str):
         value = _SPECIAL_FLOATS.get(value)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import FormatError
-from lazytensor.io.zarr.codecs_v2 import build_decoder, encoding_steps
 from lazytensor.io.zarr.codecs_v3 import build_layout
 from lazytensor.io.zarr.document import Fields, extension
 from lazytensor.io.zarr.dtypes import parse_dtype_v2, parse_dtype_v3
@@ -259,6 +258,8 @@ def parse_array_v2(
     document: Mapping[str, Any], attributes: Mapping[str, Any], where: str
 ) -> ArrayMetadata:
     """The array of a ``.zarray`` and a ``.zattrs``; ``FormatError`` or ``DTypeError``."""
+    from lazytensor.io.zarr.codecs_v2 import build_decoder, encoding_steps
+
     fields = Fields(document, where)
     if document.get("zarr_format") != 2 or isinstance(document["zarr_format"], float):
         raise fields.wrong("zarr_format", "2")

@@ -24,7 +24,6 @@ from lazytensor.io.zarr.metadata import (
     parse_group,
     parse_v3,
 )
-from lazytensor.io.zarr.n5 import parse_n5
 
 __all__ = ["Catalog", "Node", "open_catalog", "open_node"]
 
@@ -214,6 +213,8 @@ class Catalog:
         document = self._document(path, _N5, held)
         if document is None:
             return None
+        from lazytensor.io.zarr.n5 import parse_n5
+
         return self._node(full, _N5, parse_n5(document[0], self._named(path, _N5)), document[1])
 
     def _node(

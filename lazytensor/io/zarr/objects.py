@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
+from lazytensor.io.codec.compiled import Cells, units_in_memory
 from lazytensor.io.scratch import Arena, Scratch
 from lazytensor.io.store import Buffer
+from lazytensor.native.addresses import address_of_bytes
 from lazytensor.plan.counters import count
 
 __all__ = ["decode_objects"]
@@ -50,7 +51,8 @@ def _decode(
     cells: Cells, first: int, held: list[_Object], scratch: Scratch
 ) -> Iterator[tuple[int, str, Buffer]]:
     table = np.array(
-        [(0, -1) if data is None else (address_of(data), len(data)) for _, data in held], np.int64
+        [(0, -1) if data is None else (address_of_bytes(data), len(data)) for _, data in held],
+        np.int64,
     )
     numbers = np.arange(first, first + len(held))
     addresses, sizes = np.ascontiguousarray(table.T)

@@ -15,7 +15,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from lazytensor.errors import ChunkDecodeError
-from lazytensor.io.codec.compiled import Cells, address_of, units_in_memory
+from lazytensor.io.codec.compiled import Cells, units_in_memory
 from lazytensor.io.codec.pipeline import ByteChain
 from lazytensor.io.codec.text import MOST_TEXT_BYTES
 from lazytensor.io.handed import Handed, Place, divides, part_of, put
@@ -23,6 +23,7 @@ from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, MemoryObject, Store, StoredObject, merge_ranges
 from lazytensor.io.zarr.layout import Layout, Piece, PlainLayout, Where, cell_of, pieces
 from lazytensor.io.zarr.shard_index import ABSENT, ShardIndex
+from lazytensor.native.addresses import address_of_bytes
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
@@ -318,7 +319,9 @@ class ShardLayout:
             # In the order of their places again: neighbours are put in place together.
             order = members.start + np.argsort(numbers[members])
             offsets = starts[order] - lo
-            units = units_in_memory(numbers[order], offsets + address_of(buffer), sizes[order])
+            units = units_in_memory(
+                numbers[order], offsets + address_of_bytes(buffer), sizes[order]
+            )
             left = [] if compiled.decode(units, scratch) else units.odd()
             done = len(order) - len(left)
             count("units_read", done)

@@ -15,7 +15,7 @@ import numpy as np
 
 from lazytensor.errors import FormatError
 from lazytensor.io.chunk_cache import HELD, MINE, NO_ROOM, THEIRS, ChunkCache, Taken
-from lazytensor.io.codec.compiled import NOT_THERE, Recipe, Units, address_of
+from lazytensor.io.codec.compiled import NOT_THERE, Recipe, Units
 from lazytensor.io.codec.compiled_windows import WindowCells, WindowUnits
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import StoredObject
@@ -23,6 +23,7 @@ from lazytensor.io.windows import WindowPieces
 from lazytensor.io.zarr.shard_index import ABSENT
 from lazytensor.io.zarr.windows_chunks import Chunks
 from lazytensor.native import Kernel
+from lazytensor.native.addresses import address_of_bytes
 from lazytensor.native.kernels import chunk_block as block
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
@@ -97,7 +98,7 @@ class WindowsReading:
         if chunks.shards is None:
             names = [os.fsencode(chunks.path(number)) + b"\0" for number in numbers]
             text = b"".join(names)
-            addresses[at] = np.cumsum([address_of(text), *map(len, names[:-1])])
+            addresses[at] = np.cumsum([address_of_bytes(text), *map(len, names[:-1])])
             room = chunks.nbytes + chunks.nbytes // 8 + 4096
             units = units._replace(origin=block.IN_FILES, longest=room, keep=text)
         else:

@@ -10,7 +10,10 @@ from __future__ import annotations
 # The words of its own: bytes from a plane to the next; bytes of a value as the piece has them; a
 # compiled map that makes of them what is folded (0: nothing is made), and its constants.
 PLANE, RAW_ITEM, PRE, PRE_CONSTANTS = range(4)
-FOLD_WORDS = 4
+# Of a fold into lanes moreover: address of a word for each dim, 0 or the address of where in the
+# target each position along it is summed, in bytes; and the first dim whose positions are lanes.
+SLOTS, FIRST_LANE = 4, 5
+FOLD_WORDS = 6
 
 RUN = 4096
 """Values that are folded at once, if one position takes them all."""
@@ -21,9 +24,10 @@ WIDTH = 2048
 ROWS = 128
 """Values that one of such positions takes before they go to its cell."""
 
-# Places in the buffer: tables of dims; the words of the map; results of a run; values of the piece
+# Places in the buffer: tables of dims, of those of lanes and of those that are summed into them; the
+# words of the map; results of a run; values of the piece
 # side by side; what the map makes of them; totals of positions side by side.
-DIMS, MAP_WORDS, FOUND, RAW = 0, 1024, 1280, 2048
+DIMS, LANE_DIMS, LEADS, MAP_WORDS, FOUND, RAW = 0, 1024, 2048, 4096, 4352, 5120
 MAPPED = RAW + 16 * RUN
 COLUMNS = MAPPED + 8 * RUN
 

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba.core import types
 
-from lazytensor.native.intrinsics import f64, i64, inner, intrinsic
+from lazytensor.native.intrinsics import f64, i64, inner
 from lazytensor.native.kernels.memory import put, word
 
-__all__ = ["add", "add_float", "as_float", "keep_greatest", "keep_least", "merge_spread"]
-
-
-@intrinsic
-def as_float(typing: Any, value: Any) -> Any:
-    """The double whose bits are an int64."""
-
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], ir.DoubleType())
-
-    return types.float64(types.int64), emit
+__all__ = ["add", "keep_greatest", "keep_least", "merge_spread"]
 
 
 @inner
@@ -42,16 +28,6 @@ def keep_greatest(cell: int, value: int) -> None:
     """The greater of two words."""
     if value > word(cell, 0):
         put(cell, 0, value)
-
-
-@inner
-def add_float(cell: int, plane: int, value: float) -> None:
-    """A double to a sum and, in the next plane, what the sum rounds off (Knuth's TwoSum)."""
-    before = f64(cell)[0]
-    total = before + value
-    shown = total - before
-    f64(cell)[0] = total
-    f64(cell + plane)[0] += (before - (total - shown)) + (value - shown)
 
 
 @inner

@@ -1,10 +1,10 @@
-"""Running sums and extremes of values, in lanes of vector registers.
+"""Running sums of integers and extremes of values, in lanes of vector registers.
 
 Every total is kept in 32 lanes: lane ``i`` of a run takes its values ``i``, ``i + 32`` and so on,
-what is left at the end of a run goes into one more, and lanes meet in the order of a tree. So a sum
-of floats has one order of additions that depends on the length of the run alone, and its error
-grows with a 32nd of that. LLVM may not reorder additions of floats by itself; the loops here
-are written in its language, because that is the only way to say which order is wanted.
+what is left at the end of a run goes into one more, and lanes meet in the order of a tree. All of
+them are exact, so no order matters; the loops are written in LLVM's language, because it would not
+find the lanes by itself. Sums of floats, whose order does matter, are another matter
+(``native.kernels.lanes``).
 
 Each dtype has *totals*, named in ``TOTALS``. Floats are compared as integers in the same order
 (``-0.0`` below ``0.0``), and NaN as the least of all where the least is looked for, as the greatest
@@ -21,7 +21,16 @@ from numba.core import cgutils, types
 
 from lazytensor.native.intrinsics import intrinsic
 
-__all__ = ["TOTALS", "cell_lanes", "row_lanes", "row_spread", "run_lanes", "run_spread"]
+__all__ = [
+    "TOTALS",
+    "as_double",
+    "cell_lanes",
+    "form_of",
+    "load",
+    "row_lanes",
+    "run_lanes",
+    "store",
+]
 
 LANES = 32
 
@@ -57,7 +66,8 @@ class Form(NamedTuple):
         return ir.Constant(self.of(element), [value] * self.lanes)
 
 
-def _form(dtype: str, lanes: int) -> Form:
+def form_of(dtype: str, lanes: int) -> Form:
+    """That of a dtype, by kind and size."""
     kind = "u" if dtype[0] == "b" else dtype[0]
     return Form(kind, 8 * int(dtype[1:]), lanes)
 
@@ -73,7 +83,8 @@ def _wide(b: Any, x: Any, f: Form, bits: int) -> Any:
     return b.sext(x, kind) if f.kind == "i" else b.zext(x, kind)
 
 
-def _double(b: Any, x: Any, f: Form) -> Any:
+def as_double(b: Any, x: Any, f: Form) -> Any:
+    """A vector of values as doubles."""
     kind = f.of(_DOUBLE)
     if f.kind == "f":
         return x if f.bits == 64 else b.fpext(x, kind)
@@ -106,7 +117,7 @@ def _range(f: Form) -> tuple[int, int]:
 class Total(NamedTuple):
     """One kind of total.
 
-    ``bits(form)``: of its integers, 0 for doubles. ``first(form)``: what changes nothing.
+    ``bits(form)``: of its integers. ``first(form)``: what changes nothing.
     ``step(builder, total, values, form)``: with more values. ``join``: of two totals. ``word``: of
     one lane as an int64.
     """
@@ -119,8 +130,7 @@ class Total(NamedTuple):
 
     def element(self, f: Form) -> Any:
         """The type of one total."""
-        bits = self.bits(f)
-        return ir.IntType(bits) if bits else _DOUBLE
+        return ir.IntType(self.bits(f))
 
 
 def _narrow(f: Form) -> int:
@@ -129,8 +139,6 @@ def _narrow(f: Form) -> int:
 
 
 def _to_word(b: Any, total: Any, f: Form) -> Any:
-    if total.type == _DOUBLE:
-        return b.bitcast(total, _I64)
     if total.type == _I64:
         return total
     return b.zext(total, _I64) if f.kind == "u" else b.sext(total, _I64)
@@ -188,11 +196,6 @@ TOTALS = {
         _narrow, lambda f: 0, lambda b, t, x, f: b.add(t, _wide(b, x, f, _narrow(f))), _add,
         _to_word,
     ),
-    # As doubles. -0.0 is what changes no sum, not even one of -0.0.
-    "float_sum": Total(
-        lambda f: 0, lambda f: -0.0, lambda b, t, x, f: b.fadd(t, _double(b, x, f)),
-        lambda b, one, other, f: b.fadd(one, other), _to_word,
-    ),
     # Of integers of up to 16 bits.
     "squares": Total(
         lambda f: 32 if f.bits == 8 else 64, lambda f: 0, _square, _add, _unsigned_word
@@ -204,13 +207,15 @@ TOTALS = {
 """Their names: what a fold is made of."""
 
 
-def _load(b: Any, at: Any, kind: Any) -> Any:
+def load(b: Any, at: Any, kind: Any) -> Any:
+    """What is at an address, aligned or not."""
     found = b.load(b.inttoptr(at, kind.as_pointer()))
     found.align = 1
     return found
 
 
-def _store(b: Any, at: Any, value: Any) -> None:
+def store(b: Any, at: Any, value: Any) -> None:
+    """Put a value at an address, aligned or not."""
     b.store(value, b.inttoptr(at, value.type.as_pointer()), align=1)
 
 
@@ -243,7 +248,7 @@ def _run(b: Any, dtype: str, at: Any, n: Any, what: Any) -> list[Any]:
     ends = []
     done = _I64(0)
     for lanes in (LANES, 1):
-        f = _form(dtype, lanes)
+        f = form_of(dtype, lanes)
         totals = what(f)
         places: list[Any] = [cgutils.alloca_once(b, f.of(one[0])) for one in totals]  # type: ignore[no-untyped-call]
         for place, (element, first, _, _) in zip(places, totals, strict=True):
@@ -251,7 +256,7 @@ def _run(b: Any, dtype: str, at: Any, n: Any, what: Any) -> list[Any]:
         count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
         with cgutils.for_range(b, count) as loop:
             where = _after(b, _after(b, at, done, size), loop.index, size * lanes)
-            x = _load(b, where, f.of(f.element))
+            x = load(b, where, f.of(f.element))
             for place, (_, _, step, _) in zip(places, totals, strict=True):
                 b.store(step(b, b.load(place), x, f), place)
         done = b.mul(count, _I64(LANES)) if lanes > 1 else done
@@ -261,7 +266,7 @@ def _run(b: Any, dtype: str, at: Any, n: Any, what: Any) -> list[Any]:
                 for place, (_, _, _, join) in zip(places, totals, strict=True)
             ]
         )
-    scalar = _form(dtype, 1)
+    scalar = form_of(dtype, 1)
     out = []
     for one, other, (_, _, _, join) in zip(*ends, what(scalar), strict=True):
         out.append(join(b, one, other, scalar))
@@ -279,51 +284,13 @@ def run_lanes(dtype: str, names: tuple[str, ...]) -> Callable[..., Any]:
     def run(typing: Any, at: Any, n: Any, out: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             found = _run(builder, dtype, values[0], values[1], what)
-            scalar = _form(dtype, 1)
+            scalar = form_of(dtype, 1)
             for i, (kind, total) in enumerate(zip(kinds, found, strict=True)):
                 word = kind.word(builder, total, scalar)
-                _store(builder, builder.add(values[2], _I64(8 * i)), word)
+                store(builder, builder.add(values[2], _I64(8 * i)), word)
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, types.int64), emit
-
-    return run
-
-
-def run_spread(dtype: str) -> Callable[..., Any]:
-    """``run(at, n, mean, out)``: the sum of deviations from a double, and that of their squares."""
-
-    @intrinsic
-    def run(typing: Any, at: Any, n: Any, mean: Any, out: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            centre = values[2]
-
-            def deviation(b: Any, x: Any, f: Form) -> Any:
-                empty = ir.Constant(f.of(_DOUBLE), ir.Undefined)
-                one = b.insert_element(empty, centre, _I32(0))
-                order = ir.Constant(f.of(_I32), [0] * f.lanes)
-                return b.fsub(_double(b, x, f), b.shuffle_vector(one, one, order))
-
-            def join(b: Any, one: Any, other: Any, f: Form) -> Any:
-                return b.fadd(one, other)
-
-            def first(b: Any, total: Any, x: Any, f: Form) -> Any:
-                return b.fadd(total, deviation(b, x, f))
-
-            def second(b: Any, total: Any, x: Any, f: Form) -> Any:
-                far = deviation(b, x, f)
-                return b.fadd(total, b.fmul(far, far))
-
-            def what(f: Form) -> list[Any]:
-                return [(_DOUBLE, 0.0, first, join), (_DOUBLE, 0.0, second, join)]
-
-            found = _run(builder, dtype, values[0], values[1], what)
-            for i, total in enumerate(found):
-                word = builder.bitcast(total, _I64)
-                _store(builder, builder.add(values[3], _I64(8 * i)), word)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64, types.float64, types.int64), emit
 
     return run
 
@@ -332,11 +299,11 @@ def _rows(b: Any, dtype: str, at: Any, n: Any, body: Callable[[Any, Form, Any], 
     """``body(values, form, i)`` for all of a row, ``LANES`` values at a time, then one by one."""
     size, done = int(dtype[1:]), _I64(0)
     for lanes in (LANES, 1):
-        f = _form(dtype, lanes)
+        f = form_of(dtype, lanes)
         count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
         with cgutils.for_range(b, count) as loop:
             i = b.add(done, b.mul(loop.index, _I64(lanes)))
-            body(_load(b, _after(b, at, i, size), f.of(f.element)), f, i)
+            body(load(b, _after(b, at, i, size), f.of(f.element)), f, i)
         done = b.mul(count, _I64(LANES)) if lanes > 1 else done
 
 
@@ -358,13 +325,13 @@ def row_lanes(dtype: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], C
                 def body(x: Any, f: Form, i: Any) -> None:
                     for kind, base in zip(kinds, bases, strict=True):
                         element = kind.element(f)
-                        nbytes = (kind.bits(f) or 64) // 8
+                        nbytes = kind.bits(f) // 8
                         place = _after(builder, base, i, nbytes)
                         if anew:
                             before = f.all(element, kind.first(f))
                         else:
-                            before = _load(builder, place, f.of(element))
-                        _store(builder, place, kind.step(builder, before, x, f))
+                            before = load(builder, place, f.of(element))
+                        store(builder, place, kind.step(builder, before, x, f))
 
                 _rows(builder, dtype, at, n, body)
                 return context.get_dummy_value()
@@ -376,41 +343,11 @@ def row_lanes(dtype: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], C
     return made(anew=True), made(anew=False)
 
 
-def row_spread(dtype: str) -> Callable[..., Any]:
-    """``more(totals, step, means, at, n)``: adds to two totals of columns of values (doubles).
-
-    Those are of deviations from the ``means`` of the columns, and of their squares.
-    """
-
-    @intrinsic
-    def row(typing: Any, totals: Any, step: Any, means: Any, at: Any, n: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            totals, step, means, at, n = values
-            second = builder.add(totals, step)
-
-            def body(x: Any, f: Form, i: Any) -> None:
-                kind = f.of(_DOUBLE)
-                mean = _load(builder, _after(builder, means, i, 8), kind)
-                far = builder.fsub(_double(builder, x, f), mean)
-                for base, value in ((totals, far), (second, builder.fmul(far, far))):
-                    place = _after(builder, base, i, 8)
-                    _store(builder, place, builder.fadd(_load(builder, place, kind), value))
-
-            _rows(builder, dtype, at, n, body)
-            return context.get_dummy_value()
-
-        word = types.int64
-        return types.void(word, word, word, word, word), emit
-
-    return row
-
-
 def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> Callable[..., Any]:
     """``leave(totals, step, first, cell, plane, n)``: totals of columns to cells side by side.
 
     ``places``: the number of the (first) plane of each total. Cells hold words: sums are added up,
-    of extremes the lesser or greater is kept, sums of doubles take along, in the plane after their
-    own, what they round off (Knuth's TwoSum).
+    of extremes the lesser or greater is kept.
     """
     kinds = [TOTALS[name] for name in names]
 
@@ -425,9 +362,9 @@ def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> C
             def some(f: Form, done: Any, index: Any) -> None:
                 i = b.add(done, b.mul(index, _I64(f.lanes)))
                 for k, (name, kind, place) in enumerate(zip(names, kinds, places, strict=True)):
-                    nbytes = (kind.bits(f) or 64) // 8
+                    nbytes = kind.bits(f) // 8
                     column = _after(b, b.add(totals, b.mul(step, _I64(k))), b.add(first, i), nbytes)
-                    found = _load(b, column, f.of(kind.element(f)))
+                    found = load(b, column, f.of(kind.element(f)))
                     to = _after(b, b.add(cell, b.mul(plane, _I64(place))), i, 8)
                     _MEETS[name](b, found, to, plane, f)
 
@@ -435,7 +372,7 @@ def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> C
             for lanes in (LANES, 1):
                 count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
                 with cgutils.for_range(b, count) as loop:
-                    some(_form(dtype, lanes), done, loop.index)
+                    some(form_of(dtype, lanes), done, loop.index)
                 done = b.mul(count, _I64(LANES)) if lanes > 1 else done
             return context.get_dummy_value()
 
@@ -454,11 +391,11 @@ def _words(b: Any, total: Any, f: Form, *, unsigned: bool) -> Any:
 
 
 def _meet_sum(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
-    _store(b, to, b.add(_load(b, to, f.of(_I64)), _words(b, found, f, unsigned=False)))
+    store(b, to, b.add(load(b, to, f.of(_I64)), _words(b, found, f, unsigned=False)))
 
 
 def _meet_count(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
-    _store(b, to, b.add(_load(b, to, f.of(_I64)), _words(b, found, f, unsigned=True)))
+    store(b, to, b.add(load(b, to, f.of(_I64)), _words(b, found, f, unsigned=True)))
 
 
 def _meet_extreme(sign: str) -> Callable[..., None]:
@@ -466,26 +403,14 @@ def _meet_extreme(sign: str) -> Callable[..., None]:
         words = _words(b, found, f, unsigned=False)
         if f.kind == "u" and f.bits == 64:
             words = b.xor(words, f.all(_I64, -(1 << 63)))
-        before = _load(b, to, f.of(_I64))
-        _store(b, to, b.select(b.icmp_signed(sign, words, before), words, before))
+        before = load(b, to, f.of(_I64))
+        store(b, to, b.select(b.icmp_signed(sign, words, before), words, before))
 
     return meet
 
 
-def _meet_float_sum(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
-    kind = f.of(_DOUBLE)
-    before = _load(b, to, kind)
-    total = b.fadd(before, found)
-    shown = b.fsub(total, before)
-    lost = b.fadd(b.fsub(before, b.fsub(total, shown)), b.fsub(found, shown))
-    _store(b, to, total)
-    rest = b.add(to, plane)
-    _store(b, rest, b.fadd(_load(b, rest, kind), lost))
-
-
 _MEETS: dict[str, Callable[..., None]] = {
     "sum": _meet_sum,
-    "float_sum": _meet_float_sum,
     "squares": _meet_count,
     "least": _meet_extreme("<"),
     "greatest": _meet_extreme(">"),

@@ -6,8 +6,8 @@ positions side by side do: they are folded as *rows*, each position in a total o
 goes to its cell after ``ROWS`` values.
 
 Values that are not side by side are copied to where they are, and values that a map makes are made
-there, so that the arithmetic (``fold_lanes``) sees nothing but contiguous values. Where runs end
-depends on the extents of the piece alone, not on its strides: sums of floats do not either.
+there, so that the arithmetic (``fold_lanes``) sees nothing but contiguous values. Only what is
+exact is folded so: nothing depends on the order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 from lazytensor.native.intrinsics import (
     call_i64,
     copy_row,
-    fill_row,
     inner,
     store_u8,
     store_u16,
@@ -226,21 +225,14 @@ def kept_first(table: int, end: int) -> int:
 
 
 def rows_kernel(
-    begin: Callable[..., Any],
-    more: Callable[..., Any],
-    centre: Any,
-    again: Any,
-    leave: Callable[..., Any],
+    begin: Callable[..., Any], more: Callable[..., Any], leave: Callable[..., Any]
 ) -> Callable[[int], int]:
     """The kernel of a fold of rows.
 
     ``begin(columns, at, n)`` and ``more`` take the first and a further row of values into totals of
-    columns, ``leave(columns, first, n, cell, apart, plane, rows)`` adds ``n`` of them to cells that
-    are so many bytes apart. Those that look at the values twice have ``centre(columns, n, rows)``,
-    which concludes something from the first look, and ``again(columns, at, n)``; the others have
-    None.
+    columns, ``leave(columns, first, n, cell, apart, plane)`` adds ``n`` of them to cells that are so
+    many bytes apart.
     """
-    twice = centre is not None
 
     def kernel(p: int) -> int:
         table, columns = word(p, BUFFER) + DIMS, word(p, BUFFER) + COLUMNS
@@ -270,11 +262,6 @@ def rows_kernel(
                             begin(columns, values, n)
                         else:
                             more(columns, values, n)
-                    if twice:
-                        centre(columns, n, rows)
-                        for r in range(rows):
-                            at = source + offset_of(table, kept, first, top + r, 1)
-                            again(columns, values_at(p, first, end, compact, at, start, n), n)
                     j = 0
                     while j < n:
                         row = (start + j) // wide
@@ -283,14 +270,8 @@ def rows_kernel(
                         if end > first:
                             cell += offset_of(table, first, last, row, 2)
                         side = min(wide - into, n - j)
-                        leave(columns, j, side, cell, apart, plane, rows)
+                        leave(columns, j, side, cell, apart, plane)
                         j += side
         return 0
 
     return kernel
-
-
-@inner
-def clear(at: int, nbytes: int) -> None:
-    """Zeros."""
-    fill_row(at, 0, nbytes)

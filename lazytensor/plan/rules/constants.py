@@ -25,6 +25,7 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Elementwise, Field, Reduce, Reshape
 from lazytensor.plan.nodes_block import Downsample
 from lazytensor.plan.nodes_join import Join, Overlay
+from lazytensor.plan.ops_make import POWERED, SIMPLE_POWERS
 from lazytensor.plan.rules.law import law
 from lazytensor.plan.rules.moves import box_of, settled
 
@@ -40,6 +41,7 @@ __all__ = [
     "fold_reduce",
     "fold_reshape",
     "ignore_operand",
+    "simple_power",
 ]
 
 
@@ -218,6 +220,33 @@ def drop_neutral_operand(f: Elementwise) -> Node | None:
         if _number(data, other, f.dtype) == number(f.dtype):
             return settled(x, f.domain)
     return None
+
+
+_SQUARED = frozenset(map(np.dtype, ("f2", "f4", "f8")))
+_POWERS = {simple: ufunc.__name__ for simple, ufunc in SIMPLE_POWERS.items()}
+
+
+@law(Elementwise, flag="constant_folding")
+def simple_power(f: Elementwise) -> Node | None:
+    """x ** 2 = square(x), and of floats x ** 0.5 = sqrt(x), x ** -1 = reciprocal(x)
+
+    Not of complex numbers, which NumPy multiplies otherwise, and not of the small floats of other
+    libraries, whose NaN would differ.
+    """
+    if f.op != "pow" or not (f.dtype.kind in "iu" or f.dtype in _SQUARED):
+        return None
+    x, power = f.inputs
+    data = constant_of(power)
+    if data is None or not f.size:
+        return None
+    number = float(scalar(data, power.dtype))
+    if number != 2 and f.dtype not in POWERED:
+        return None
+    name = _POWERS.get(number)
+    if name is None:
+        return None
+    x = x if x.dtype == f.dtype else Cast(x, f.dtype)
+    return settled(x if name == "positive" else Elementwise(name, (x,)), f.domain)
 
 
 @law(Elementwise, flag="constant_folding")

@@ -62,7 +62,7 @@ def law(
 ) -> Callable[[Callable[..., Node | None]], Law]:
     """Make a law of a function; see ``Law`` for the arguments.
 
-    >>> from lazytensor.plan.rules import PASSES
+    >>> from lazytensor.plan.rules.passes import PASSES
     >>> print(*(law for law in PASSES if law.name == "view_through_cast"))
     <law view_through_cast: cast(x)[i] = cast(x[i])>
     """

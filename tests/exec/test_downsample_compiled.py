@@ -1,4 +1,4 @@
-"""Compiled windows against the plain ones, which ``test_downsample`` holds against the rules."""
+"""Compiled downsampling against the plain way, which ``test_downsample`` holds to the rules."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lazytensor.exec.kernels import windows
+from lazytensor.exec.kernels import downsample_compiled
 from lazytensor.exec.kernels.choice import chosen_kernels, kernels_of_run
 from lazytensor.exec.kernels.consumer import CompiledConsumer, address_of_kernel
 from lazytensor.exec.kernels.downsample import downsample_into
-from lazytensor.exec.kernels.windows import takes_cut, window_consumer
-from lazytensor.exec.kernels.windows_text import text_of
+from lazytensor.exec.kernels.downsample_compiled import downsample_consumer, takes_cut
+from lazytensor.exec.kernels.downsample_text import text_of
+from lazytensor.exec.kernels.maps import CompiledMap
 from lazytensor.native import Kernel, objects
 from lazytensor.native.kernels import chunk_block
 from lazytensor.native.kernels import consumer_block as block_words
@@ -57,7 +58,7 @@ def compiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pytest.importorskip("numba")
     monkeypatch.setitem(os.environ, "NUMBA_OPT", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(windows, "compiled", compiled_here)
+        patch.setattr(downsample_compiled, "compiled", compiled_here)
         yield
 
 
@@ -128,7 +129,7 @@ def check(
     out, memory = laid_out(rng, cells, dtype)
     out[...] = np.zeros((), dtype)
     around = memory.copy()
-    consumer = window_consumer(
+    consumer = downsample_consumer(
         method, dtype, factors, out, saves=1.0, streamed=bool(rng.random() < 0.3)
     )
     assert consumer is not None
@@ -188,7 +189,7 @@ def test_a_value_that_stands_for_all(
     shape[-1] -= cut
     expected = plain(np.broadcast_to(value, shape), factors, method)
     out = np.empty(cells, dtype)
-    consumer = window_consumer(method, dtype, factors, out, saves=1.0)
+    consumer = downsample_consumer(method, dtype, factors, out, saves=1.0)
     assert consumer is not None
     hand_over_one_value(consumer, value, shape)
     np.testing.assert_array_equal(bits_of(out, method), bits_of(expected, method))
@@ -224,7 +225,8 @@ def test_maps_before_and_after(compiles: None, seed: int) -> None:
     constants = np.array([[1, 0, 1000, 0], [2, 0, 0, 0]], np.int64)
     first = constants.__array_interface__["data"][0]
     function = address_of_kernel(kernel)
-    before, after = (function, first, 4), (function, first + 32, 1)
+    before = CompiledMap(function, first, constants)
+    after = CompiledMap(function, first + 32, constants)
     turned = block.astype("f4") - np.float32(1000)
     for pre, post in ((before, None), (None, after), (before, after)):
         source = turned if pre is None else block
@@ -233,9 +235,9 @@ def test_maps_before_and_after(compiles: None, seed: int) -> None:
         out, memory = laid_out(rng, cells, result.dtype)
         out[...] = 0
         around = memory.copy()
-        consumer = window_consumer(
+        consumer = downsample_consumer(
             "max", turned.dtype, factors, out, pre=pre, source=source.dtype, post=post,
-            saves=1.0, streamed=seed % 3 == 0, keep=constants,
+            saves=1.0, streamed=seed % 3 == 0,
         )  # fmt: skip
         assert consumer is not None
         consumer.take(source, (0, 0, 0))
@@ -294,5 +296,6 @@ def test_which_windows_have_code() -> None:
 def test_without_compiled_code_there_is_no_consumer() -> None:
     with kernels_of_run("numpy"):
         assert (
-            window_consumer("max", BFLOAT16, (2, 2), np.empty((2, 2), BFLOAT16), saves=9.0) is None
+            downsample_consumer("max", BFLOAT16, (2, 2), np.empty((2, 2), BFLOAT16), saves=9.0)
+            is None
         )

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lazytensor.exec.kernels.choice import compiled
 from lazytensor.exec.kernels.consumer import CompiledConsumer
-from lazytensor.exec.kernels.windows_text import text_of
+from lazytensor.exec.kernels.downsample_text import text_of
+from lazytensor.native.addresses import address_of_words
 from lazytensor.native.kernels import downsample_block as words
 from lazytensor.plan.downsampling import number_kind
 
-__all__ = ["can_take", "saved_seconds", "takes_cut", "window_consumer"]
+if TYPE_CHECKING:
+    from lazytensor.exec.kernels.maps import CompiledMap
 
-Map = tuple[int, int, int]
-"""A compiled map of one array: its address, that of its constants, bytes of one result."""
+__all__ = ["can_take", "downsample_consumer", "saved_seconds", "takes_cut"]
 
 _CAPACITY = 16384
 """Values that are turned or copied at a time, where that is needed."""
@@ -65,18 +67,17 @@ def can_take(
     return True
 
 
-def window_consumer(
+def downsample_consumer(
     method: str,
     dtype: np.dtype,
     factors: Sequence[int],
     target: np.ndarray,
     *,
-    pre: Map | None = None,
+    pre: CompiledMap | None = None,
     source: np.dtype | None = None,
-    post: Map | None = None,
+    post: CompiledMap | None = None,
     saves: float,
     streamed: bool = False,
-    keep: object = None,
 ) -> CompiledConsumer | None:
     """What reduces the windows of the pieces it is given, or None if no compiled code is there.
 
@@ -102,30 +103,33 @@ def window_consumer(
         Seconds that the compiled code would save this time (``saved_seconds``).
     streamed
         Whether results may be written around the caches.
-    keep
-        What has to live as long as the consumer (the constants of maps).
     """
     text = text_of(method, dtype, factors)
     if text is None or target.ndim > words.MOST_RANK:
         return None
-    run = compiled("windows", text, saves)
+    run = compiled("downsample", text, saves)
     if run is None:
         return None
     table = np.array(factors, np.int64)
     read = dtype if source is None else source
     sizes = read.itemsize, dtype.itemsize, target.dtype.itemsize
     parameters = np.zeros(words.PARAMETER_WORDS, np.int64)
-    parameters[words.FACTORS] = table.__array_interface__["data"][0]
+    parameters[words.FACTORS] = address_of_words(table)
     parameters[words.SOURCE_ITEM : words.TARGET_ITEM + 1] = sizes
-    parameters[words.PRE : words.PRE_CONSTANTS + 1] = (0, 0) if pre is None else pre[:2]
-    parameters[words.POST : words.POST_CONSTANTS + 1] = (0, 0) if post is None else post[:2]
+    parameters[words.PRE : words.PRE_CONSTANTS + 1] = _addresses(pre)
+    parameters[words.POST : words.POST_CONSTANTS + 1] = _addresses(post)
     parameters[words.CAPACITY : words.RESULTS_CAPACITY + 1] = _CAPACITY, _RESULTS_CAPACITY
     rooms = _rooms(sizes, turned=pre is not None, stored=post is not None)
     parameters[words.READ_AT : words.STORED_AT + 1] = rooms[:-1]
     return CompiledConsumer(
         run, parameters, target, target.strides, factors=factors, buffer_nbytes=rooms[-1],
-        streamed=streamed, keep=(table, keep),
+        streamed=streamed, keep=(table, pre, post),
     )  # fmt: skip
+
+
+def _addresses(made: CompiledMap | None) -> tuple[int, int]:
+    """Of a map and its constants; zeros for none."""
+    return (0, 0) if made is None else (made.function, made.constants)
 
 
 def _rooms(sizes: tuple[int, int, int], *, turned: bool, stored: bool) -> tuple[int, ...]:
