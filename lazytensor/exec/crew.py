@@ -34,10 +34,10 @@ _resting: list[Callable[[], bool]] = []
 class Errand:
     """Something a helper is sent to do once; whoever sent it may take it back before it is begun.
 
-    >>> done = []
-    >>> errand = Errand(lambda: done.append(1))
-    >>> send(errand); errand.wait(); done
-    [1]
+    >>> done = threading.Event()
+    >>> errand = Errand(done.set)
+    >>> send(errand); begun = done.wait(timeout=10); errand.wait(); begun
+    True
     """
 
     __slots__ = ("_call", "_claim", "_ended", "_over", "is_sent")
