@@ -42,6 +42,7 @@ __all__ = ["main"]
 _HERE = Path(__file__).parent
 _SCALE = "large"
 _STACKED = "tensorstore stacked"
+_PACKAGES = ("numexpr", "xarray", "blosc2")
 _REPEAT = 7
 _MOST_ROUNDS = 3
 _SHORT = 1.0
@@ -174,7 +175,7 @@ def _sections(
     markdown: bool | None = None,
 ) -> dict[str, str]:
     markdown = arguments.markdown if markdown is None else markdown
-    facts = environment()
+    facts = environment(*_PACKAGES)
     facts["rounds"] = f"{arguments.repeat} and more; {spread([row.outcome for row in rows])}"
     sections = {
         "engine-facts": facts_text(facts, markdown=markdown),
@@ -278,7 +279,7 @@ def _goal_lines(rows: Sequence[Timed]) -> list[str]:
 
 def _write_json(path: Path, rows: Sequence[Timed]) -> None:
     document = {
-        "environment": environment(),
+        "environment": environment(*_PACKAGES),
         "rows": [
             {"key": f"{row.job.key}-{row.output}", **vars(row.outcome), "rise": row.rise}
             for row in rows

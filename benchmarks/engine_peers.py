@@ -7,8 +7,8 @@ None for a result in fresh memory. A kind that a library has no method for is no
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ Ready = Callable[[], Any]
 _F4 = np.float32
 _CACHE = 256 << 20
 _BATCH, _TILE = 16, 64
+_AHEAD = 2
+"""Reads under way beside the one that is worked on."""
 
 
 def crop_of(n: int) -> tuple[slice, ...]:
@@ -31,16 +33,22 @@ def crop_of(n: int) -> tuple[slice, ...]:
 
 
 def _chain(x: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    """The chain in NumPy, in place where NumPy can."""
-    values = x.astype(_F4)
-    values -= 100
-    values *= _F4(0.5)
-    np.rint(values, out=values)
-    np.clip(values, 0, 255, out=values)
-    if out is None:
-        return values.astype(np.uint8)
-    np.copyto(out, values, casting="unsafe")
-    return out
+    """The chain in NumPy, in place, and plane by plane: those stay in the caches."""
+    result = np.empty(x.shape, np.uint8) if out is None else out
+    values = np.empty(x.shape[1:], _F4)
+    for plane, into in zip(x, result, strict=True):
+        np.subtract(plane, _F4(100), out=values, casting="unsafe")
+        values *= _F4(0.5)
+        np.rint(values, out=values)
+        np.clip(values, 0, 255, out=values)
+        np.copyto(into, values, casting="unsafe")
+    return result
+
+
+def _spread(x: np.ndarray) -> np.ndarray:
+    """Mean and deviation in NumPy, which need not find the mean twice."""
+    mean = x.mean(keepdims=True)
+    return np.array([mean.item(), x.std(mean=mean)])
 
 
 class Ours:
@@ -94,8 +102,7 @@ class Ours:
         return lambda: np.array(self.lt.collect_all(both))
 
     def counts(self, path: Path, out: np.ndarray | None) -> Ready:
-        found = self.lt.histogram(self._open(path), bins=65536, range=(0, 65536))
-        counts = found[0] if isinstance(found, tuple) else found.counts
+        counts, _ = self.lt.histogram(self._open(path), bins=65536, range=(0, 65536))
         return lambda: counts.collect()
 
     def projection(self, path: Path, out: np.ndarray | None) -> Ready:
@@ -184,16 +191,36 @@ class Stores:
         return self._then(path, lambda values: _chain(values, out))
 
     def spread(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._then(path, lambda values: np.array([values.mean(), values.std()]))
+        return self._then(path, _spread)
 
     def counts(self, path: Path, out: np.ndarray | None) -> Ready:
         return self._then(path, lambda values: np.bincount(values.reshape(-1), minlength=65536))
 
     def projection(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._then(path, lambda values: values.max(axis=0, out=out))
+        """Chunk row by chunk row, the next ones under way: NumPy takes them from the caches."""
+        x = self._library.open(path)
+        rows, depth = x.chunk_layout.read_chunk.shape[0], x.shape[0]
+        starts = range(0, depth, rows)
+
+        def work() -> np.ndarray:
+            found = np.zeros(x.shape[1:], np.uint16) if out is None else out
+            found[...] = 0
+            asked = deque(x[z : z + rows].read() for z in starts[:_AHEAD])
+            for i in range(len(starts)):
+                if i + _AHEAD < len(starts):
+                    z = starts[i + _AHEAD]
+                    asked.append(x[z : z + rows].read())
+                np.maximum(found, asked.popleft().result().max(axis=0), out=found)
+            return found
+
+        return work
 
     def built(self, mosaic: Mosaic) -> Any:
         ts = self.ts
+        if mosaic.columns:
+            tiles, n = [ts.array(tile) for tile in mosaic.tiles], mosaic.columns
+            rows = [ts.concat(tiles[i : i + n], axis=1) for i in range(0, len(tiles), n)]
+            return ts.concat(rows, axis=0)
         layers = [
             ts.array(tile).translate_to[corner]
             for tile, corner in zip(mosaic.tiles, mosaic.corners, strict=True)
@@ -262,35 +289,6 @@ class Stacked(Stores):
         return work
 
 
-class Numexpr:
-    """numexpr on what tensorstore read."""
-
-    def __init__(self) -> None:
-        import numexpr
-
-        self.ne = numexpr
-        self._library = TensorStore()
-
-    def chain(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._library.open(path)
-        half, lo, hi, off = _F4(0.5), _F4(0), _F4(255), _F4(100)
-        expression = "(v - off) * half"
-
-        def work() -> np.ndarray:
-            v = self._library.fresh(x).astype(_F4)
-            names = {"v": v, "half": half, "off": off}
-            self.ne.evaluate(expression, local_dict=names, out=v)
-            np.rint(v, out=v)
-            limits = {"v": v, "lo": lo, "hi": hi}
-            self.ne.evaluate("where(v < lo, lo, where(v > hi, hi, v))", local_dict=limits, out=v)
-            if out is None:
-                return v.astype(np.uint8)
-            np.copyto(out, v, casting="unsafe")
-            return out
-
-        return work
-
-
 class ZarrPython:
     """zarr-python; it reads, and that is all."""
 
@@ -327,150 +325,19 @@ class ZarrsPipeline(ZarrPython):
     made = Zarrs
 
 
-class DaskArray:
-    """dask.array on threads, one block a stored file."""
-
-    def __init__(self) -> None:
-        import dask
-        import dask.array
-        import zarr
-
-        self.dask, self.da, self.zarr = dask, dask.array, zarr
-
-    def _open(self, path: Path) -> Any:
-        array = self.zarr.open_array(str(path), mode="r")
-        return self.da.from_zarr(array, chunks=array.shards or array.chunks)  # type: ignore[no-untyped-call]
-
-    def _do(self, x: Any, out: np.ndarray | None) -> Ready:
-        if out is None:
-            return lambda: x.compute()
-
-        def work() -> np.ndarray:
-            self.da.store(x, out, lock=False)
-            return out
-
-        return work
-
-    def read(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._open(path), out)
-
-    def cast(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._open(path).astype(_F4), out)
-
-    def mean(self, path: Path, out: np.ndarray | None) -> Ready:
-        means = self.da.coarsen(np.mean, self._open(path), {0: 2, 1: 2, 2: 2})
-        return self._do(self.da.rint(means).astype(np.uint16), out)
-
-    def max(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self.da.coarsen(np.max, self._open(path), {0: 2, 1: 2, 2: 2}), out)
-
-    def chain(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = (self._open(path).astype(_F4) - 100) * _F4(0.5)
-        return self._do(x.round().clip(0, 255).astype(np.uint8), out)
-
-    def spread(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._open(path)
-        both = x.mean(), x.std()
-        return lambda: np.array(self.dask.compute(*both))
-
-    def counts(self, path: Path, out: np.ndarray | None) -> Ready:
-        flat = self._open(path).reshape(-1)
-        found = self.da.bincount(flat, minlength=65536)
-        return lambda: found.compute()
-
-    def projection(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._do(self._open(path).max(axis=0), out)
-
-
-class Xarray(DaskArray):
-    """xarray over dask."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        import xarray
-
-        self.xr = xarray
-
-    def _named(self, path: Path) -> Any:
-        return self.xr.DataArray(super()._open(path), dims=("z", "y", "x"))
-
-    def _values(self, x: Any, out: np.ndarray | None) -> Ready:
-        return self._do(x.data, out)
-
-    def read(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._values(self._named(path), out)
-
-    def cast(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._values(self._named(path).astype(_F4), out)
-
-    def mean(self, path: Path, out: np.ndarray | None) -> Ready:
-        means = self._named(path).coarsen(z=2, y=2, x=2).mean()
-        return self._values(np.rint(means).astype(np.uint16), out)
-
-    def max(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._values(self._named(path).coarsen(z=2, y=2, x=2).max(), out)
-
-    def chain(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = (self._named(path).astype(_F4) - 100) * _F4(0.5)
-        return self._values(x.round().clip(0, 255).astype(np.uint8), out)
-
-    def spread(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._named(path)
-        both = x.mean(), x.std()
-        return lambda: np.array([part.data for part in self.dask.compute(*both)])
-
-    def counts(self, path: Path, out: np.ndarray | None) -> Ready:
-        raise AttributeError("counts")
-
-    def projection(self, path: Path, out: np.ndarray | None) -> Ready:
-        return self._values(self._named(path).max("z"), out)
-
-
-class Blosc2:
-    """blosc2's lazy expressions. Its array is in memory, compressed as the store is: no file."""
-
-    def __init__(self) -> None:
-        import blosc2
-
-        self.b2 = blosc2
-
-    @cache  # noqa: B019  (one contender lives as long as its process)
-    def _array(self, path: Path) -> Any:
-        values = TensorStore()
-        read = values.fresh(values.open(path))
-        chunks = tuple(min(64, n) for n in read.shape)
-        codec = {"codec": self.b2.Codec.LZ4, "clevel": 5}
-        return self.b2.asarray(read, chunks=chunks, cparams=codec)
-
-    def _of(self, path: Path, out: np.ndarray | None) -> Any:
-        if path.name == "raw" or out is not None:
-            raise AttributeError("compressed, into memory of its own")
-        return self._array(path)
-
-    def chain(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._of(path, out)
-        half, off = _F4(0.5), _F4(100)
-
-        def work() -> np.ndarray:
-            scaled = self.b2.clip(self.b2.round((x - off) * half), 0, 255)
-            values: np.ndarray = scaled.compute()[:].astype(np.uint8)
-            return values
-
-        return work
-
-    def spread(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._of(path, out)
-        return lambda: np.array([float(x.mean()), float(x.std())])
-
-    def projection(self, path: Path, out: np.ndarray | None) -> Ready:
-        x = self._of(path, out)
-        return lambda: np.asarray(x.max(axis=0))
-
-
 def _floor() -> Any:
     from engine_floor import EngineFloor
 
     return EngineFloor()
+
+
+def _lazy(name: str) -> Callable[[], Any]:
+    def made() -> Any:
+        import engine_lazy
+
+        return getattr(engine_lazy, name)()
+
+    return made
 
 
 CONTENDERS: Mapping[str, Callable[[], Any]] = {
@@ -478,12 +345,12 @@ CONTENDERS: Mapping[str, Callable[[], Any]] = {
     "floor": _floor,
     "tensorstore": Stores,
     "tensorstore stacked": Stacked,
-    "numexpr": Numexpr,
+    "numexpr": _lazy("Numexpr"),
     "zarrs": ZarrsPipeline,
     "zarr-python": ZarrPython,
-    "dask": DaskArray,
-    "xarray": Xarray,
-    "blosc2 (in memory)": Blosc2,
+    "dask": _lazy("DaskArray"),
+    "xarray": _lazy("Xarray"),
+    "blosc2 (in memory)": _lazy("Blosc2"),
 }
 
 

@@ -46,13 +46,10 @@ class Server:
         make = getattr(self.library, kind, None)
         if make is None:
             raise Unsupported(f"{self.name} has no {kind}")
-        try:
-            self.work = make(Path(path), None)
-            described = self._described(self.work())
-            if given:
-                described = self._prepare_given(lambda out: make(Path(path), out))
-        except AttributeError as reason:
-            raise Unsupported(str(reason)) from None
+        self.work = make(Path(path), None)
+        described = self._described(self.work())
+        if given:
+            described = self._prepare_given(lambda out: make(Path(path), out))
         return described
 
     def _prepare_given(self, make: Callable[[np.ndarray], Ready]) -> dict[str, Any]:

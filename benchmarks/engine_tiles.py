@@ -13,11 +13,15 @@ _SEED = 20250102
 
 
 class Mosaic(NamedTuple):
-    """Tiles, later ones over earlier ones, the corner of each, and the shape of all together."""
+    """Tiles, later ones over earlier ones, the corner of each, and the shape of all together.
+
+    ``columns``: how many make a row, where they lie side by side; else 0.
+    """
 
     tiles: list[np.ndarray]
     corners: list[tuple[int, int]]
     shape: tuple[int, int]
+    columns: int = 0
 
 
 @cache
@@ -51,7 +55,7 @@ def _side_by_side(number: int) -> Mosaic:
     rng = np.random.Generator(np.random.Philox(key=_SEED + number))
     places = [(64 * i, 64 * j) for i in range(number) for j in range(number)]
     tiles = [rng.integers(0, 60000, (64, 64), np.uint16) for _ in places]
-    return Mosaic(tiles, places, (64 * number, 64 * number))
+    return Mosaic(tiles, places, (64 * number, 64 * number), number)
 
 
 def pasted(mosaic: Mosaic) -> np.ndarray:

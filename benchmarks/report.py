@@ -94,9 +94,9 @@ def table(lines: Sequence[Sequence[str]], *, markdown: bool) -> str:
     )
 
 
-def environment() -> dict[str, str]:
-    """What a reader must know of the machine and the packages."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
+def environment(*more: str) -> dict[str, str]:
+    """What a reader must know of the machine and the packages, some ``more`` among them."""
+    versions = ", ".join(f"{name} {_version(name)}" for name in (*_PACKAGES, *more))
     return {
         "date": dt.date.today().isoformat(),
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {_memory()}",

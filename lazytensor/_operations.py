@@ -982,7 +982,7 @@ def pow(x1: Operand, x2: Operand, /) -> LazyTensor:
     Shapes broadcast. The dtype is the promoted dtype of the operands; Python scalars do not
     raise it. Integers wrap around; an integer to a negative integer power is a ``DTypeError``
     (when built if the power is a Python scalar, else when collected). Floats to the power of
-    -1, 0.5 or 2 are ``1 / x``, ``sqrt(x)`` and ``x * x``.
+    -1, 0.5 and 2 are rounded as ``1 / x``, ``sqrt(x)`` and ``x * x`` are.
     Raises ``ShapeError`` where shapes do not broadcast, ``DTypeError`` for other than numbers.
     Array API standard 2025.12, elementwise functions, ``pow`` (since 2021.12).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from lazytensor import build_contract, build_views
+from lazytensor import build_views
 from lazytensor.build import as_node, elementwise
 from lazytensor.callsite import about
 from lazytensor.indexing import keyed
@@ -106,6 +106,8 @@ class ArrangingMethods:
         >>> lt.asarray([1, 2]).dot([3, 4]).collect()
         array(11)
         """
+        from lazytensor import build_contract
+
         with about(self, other):
             x, y = self._node, as_node(other)
             if not x.ndim or not y.ndim:

@@ -2,13 +2,15 @@
 
 There is no ``sort``: NumPy's sorts an array in place, and code that relies on that would silently
 go on with unsorted values; ``lt.sort(x)`` is the sorted tensor.
+
+What builds these plans is imported by the method that is called: most processes call none of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from lazytensor import build_axis, build_views
+from lazytensor import build_views
 from lazytensor.callsite import about
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class AxisMethods:
         >>> lt.asarray([2, 1]).argsort().collect()
         array([1, 0])
         """
+        from lazytensor import build_axis
+
         with about(self):
             node = self._node if axis is not None else build_views.reshape(self._node, (-1,))
             return self._wrap(build_axis.sort(node, -1 if axis is None else axis, descending, True))
@@ -60,6 +64,8 @@ class AxisMethods:
         return self._cumulated("cumulative_prod", axis, dtype)
 
     def _cumulated(self, op: str, axis: int | str | None, dtype: Any) -> Self:
+        from lazytensor import build_axis
+
         with about(self):
             node = self._node
             if axis is None and node.ndim != 1:
@@ -77,5 +83,7 @@ class AxisMethods:
         >>> lt.asarray([1, 3]).searchsorted([0, 2]).collect()
         array([0, 1])
         """
+        from lazytensor import build_axis
+
         with about(self, v):
             return self._wrap(build_axis.searchsorted(self, v, side, sorter))

@@ -179,11 +179,10 @@ class Config:
     (requests that this process has under way at once for each remote URL scheme), ``cache_bytes``
     (how much of decoded chunks this process keeps for later reads of them, in bytes or
     ``"256MiB"``; 0: nothing; chunks whose files have changed are noticed, once in each collect),
-    ``engine``,
-    ``kernels`` (``"numpy"``; ``"numba"``, compiled wherever there is such code, which the first run
-    waits for; ``"auto"``, compiled where the work repays it, and without waiting),
-    ``implicit_collect`` (``"allow"``, ``"warn"`` or
-    ``"raise"``), ``recheck``, ``progress``, ``verbose``. Unknown names and wrong values raise
+    ``engine``, ``kernels`` (``"numpy"``; ``"numba"``, compiled wherever there is such code, which
+    the first run waits for; ``"auto"``, compiled where the work repays it, and without waiting),
+    ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``), ``recheck``, ``progress``,
+    ``verbose``. Unknown names and wrong values raise
     ``ValueError``.
 
     >>> with Config(threads=1):

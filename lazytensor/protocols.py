@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import numpy as np
 
-from lazytensor import build, build_contract
+from lazytensor import build
 from lazytensor._operators import Operators
 from lazytensor.callsite import about
 from lazytensor.collecting import collect_implicitly, scalar
@@ -105,6 +105,8 @@ class Protocols(Operators):
         return self._product(other, self)
 
     def _product(self, left: Any, right: Any) -> Self:
+        from lazytensor import build_contract
+
         try:
             with about(left, right):
                 return self._wrap(build_contract.matmul(left, right))

@@ -26,6 +26,7 @@ from lazytensor.exec.kernels.gather import apply_transform
 from lazytensor.native import Kernel
 from lazytensor.native.addresses import address_of, address_of_words
 from lazytensor.native.kernels import paste_block as block
+from lazytensor.native.streaming import STREAMED_NBYTES
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.interval import IntervalIndex
 from lazytensor.plan.interval_cover import is_covered
@@ -46,9 +47,6 @@ _FEW = 1 << 7
 
 _LAYER_SECONDS = 2e-6
 """What NumPy takes for a layer beyond the copying."""
-
-_STREAMED = 32 << 20
-"""A result of so many bytes does not stay in a cache until somebody reads it."""
 
 _WINDOW = 1 << 20
 """A part of it of so many bytes may well be a result of its own."""
@@ -212,7 +210,7 @@ class Composite:
         words[block.FILL] = 0 if filling is None else address_of(filling)
         words[block.HITS] = work + 8 * block.PASTE_WORDS
         words[block.WORK] = work
-        words[block.STREAMED] = target.nbytes >= _WINDOW and self._nbytes >= _STREAMED
+        words[block.STREAMED] = target.nbytes >= _WINDOW and self._nbytes >= STREAMED_NBYTES
         run(address_of_words(words))
 
 

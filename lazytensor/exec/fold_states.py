@@ -1,7 +1,8 @@
-"""The states of reductions (``plan.ops_state``) from the cells of a compiled fold.
+"""The states of reductions (``plan.ops_state``) from what was folded.
 
 Which totals each operation needs of each dtype, and what its state is, given them: a table of the
-operations that are folded. The others are computed by NumPy, from blocks in memory.
+operations that are folded. What is exact is folded into cells (``exec.kernels.folds``), sums of
+floats into slots (``exec.kernels.lanes``). The others are computed by NumPy, from blocks in memory.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.exec.kernels.folds import Cells, fold_name
-from lazytensor.exec.kernels.folds_text import SPREAD
-from lazytensor.plan.ops_state import State, spread_of_sums
+from lazytensor.exec.kernels.lanes import Slots
+from lazytensor.plan.ops_lanes import spread_of_slots, sum_of_slots
+from lazytensor.plan.ops_state import State, spread_of_sums, sums_as_floats
 from lazytensor.plan.source import Box
 
-__all__ = ["Wanted", "wanted_totals"]
+__all__ = ["InLanes", "Wanted", "wanted_totals"]
 
 
 class Wanted(NamedTuple):
@@ -31,8 +33,19 @@ class Wanted(NamedTuple):
     table: int = 0
 
 
+class InLanes(NamedTuple):
+    """What a member needs summed in lanes (``plan.ops_lanes``), compiled code or none.
+
+    ``state(slots, axes)``: what it makes of them, ``axes`` being reduced and kept as size 1.
+    ``spread``: whether it takes more than sums.
+    """
+
+    state: Callable[[Slots, tuple[int, ...]], State]
+    spread: bool = False
+
+
 _Conclude = Callable[[Cells, int], State]
-_Choice = tuple[tuple[str, ...], _Conclude]
+_Choice = tuple[tuple[str, ...], _Conclude] | InLanes
 
 _INT64, _UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
@@ -45,22 +58,22 @@ def _unsigned_sum(cells: Cells, _count: int) -> State:
     return (cells.words("sum").view(_UINT64),)
 
 
-def _float_sum(cells: Cells, _count: int) -> State:
-    return cells.floats("float_sum"), cells.floats("float_sum", 1)
-
-
 def _sum_as_floats(cells: Cells, _count: int) -> State:
-    exact = cells.words("sum")
-    total = exact.astype(np.float64)
-    return total, (exact - total.astype(np.int64)).astype(np.float64)
+    return sums_as_floats((cells.words("sum"),))
+
+
+def _sum_in_lanes(slots: Slots, axes: tuple[int, ...]) -> State:
+    return sum_of_slots(slots.sums, axes)
+
+
+def _spread_in_lanes(slots: Slots, axes: tuple[int, ...]) -> State:
+    assert slots.means is not None
+    assert slots.squares is not None
+    return spread_of_slots(slots.rows, slots.means, slots.squares, axes)
 
 
 def _sums_spread(cells: Cells, count: int) -> State:
     return spread_of_sums(count, cells.words("sum"), cells.words("squares"))
-
-
-def _spread(cells: Cells, _count: int) -> State:
-    return cells.words(SPREAD), cells.floats(SPREAD, 1), cells.floats(SPREAD, 2)
 
 
 def _least(cells: Cells, _count: int) -> State:
@@ -90,7 +103,7 @@ def _is_short(dtype: np.dtype) -> bool:
 
 def _sum_choice(dtype: np.dtype) -> _Choice | None:
     if dtype.kind == "f":
-        return (("float_sum",), _float_sum) if dtype.itemsize > 2 else None
+        return InLanes(_sum_in_lanes) if dtype.itemsize > 2 else None
     return ("sum",), _unsigned_sum if dtype.kind == "u" else _signed_sum
 
 
@@ -100,13 +113,13 @@ def _mean_choice(dtype: np.dtype) -> _Choice | None:
     if _is_short(dtype):
         return ("sum",), _signed_sum
     # Of 64 bits, integers could leave them.
-    return (("sum",), _sum_as_floats) if dtype.itemsize == 4 else (("float_sum",), _float_sum)
+    return (("sum",), _sum_as_floats) if dtype.itemsize == 4 else InLanes(_sum_in_lanes)
 
 
 def _spread_choice(dtype: np.dtype) -> _Choice | None:
     if _is_short(dtype):
         return ("sum", "squares"), _sums_spread
-    return (("float_sum", SPREAD), _spread) if dtype.itemsize > 2 else None
+    return InLanes(_spread_in_lanes, spread=True) if dtype.itemsize > 2 else None
 
 
 _CHOICES: Mapping[str, Callable[[np.dtype], _Choice | None]] = {
@@ -122,7 +135,7 @@ _CHOICES: Mapping[str, Callable[[np.dtype], _Choice | None]] = {
 }
 
 
-def wanted_totals(op: str, dtype: np.dtype, params: Mapping[str, Any]) -> Wanted | None:
+def wanted_totals(op: str, dtype: np.dtype, params: Mapping[str, Any]) -> Wanted | InLanes | None:
     """What a reduction of the operation table needs folded; None where it is not folded.
 
     >>> wanted_totals("std", np.dtype("u2"), {}).names
@@ -133,7 +146,7 @@ def wanted_totals(op: str, dtype: np.dtype, params: Mapping[str, Any]) -> Wanted
     if op not in _CHOICES or fold_name(dtype) is None or params.get("dtype") is not None:
         return None
     chosen = _CHOICES[op](dtype)
-    if chosen is None:
-        return None
+    if chosen is None or isinstance(chosen, InLanes):
+        return chosen
     names, conclude = chosen
     return Wanted(names, lambda cells, count, _box: conclude(cells, count))

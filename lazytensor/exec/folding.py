@@ -1,40 +1,35 @@
-"""The members of a pass as compiled folds: fed by a read, or with blocks in memory.
+"""The members of a pass folded: fed by a read, or with blocks in memory.
 
-What can be folded is decided once, when a pass begins: sums of floats round differently in
-compiled code than in NumPy, and one run must not depend on when a compiler was done. From then on
-a block is either read through the folds, chunk by chunk while each is in the cache, and never is an
-array; or it is an array, and the folds look at that.
+What compiled code there is, is found out once, when a pass begins. From then on a block is either
+read through the folds, chunk by chunk while each is in the cache, and never is an array; or it is
+an array, and the folds look at that. Totals of integers are exact. Sums of floats are added up in
+lanes (``exec.laid``), by compiled code or by NumPy, with the same bits: so these do not depend on
+when a compiler was done.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lazytensor.exec.fold_states import Wanted
+from lazytensor.exec.fold_states import InLanes, Wanted
 from lazytensor.exec.kernels.choice import chosen_kernels, compiled
-from lazytensor.exec.kernels.folds import (
-    INEXACT,
-    Before,
-    Cells,
-    Fold,
-    each_of,
-    tally_fold,
-    totals_fold,
-)
+from lazytensor.exec.kernels.consumer import CompiledConsumer
+from lazytensor.exec.kernels.folds import Before, Cells, Fold, each_of, tally_fold, totals_fold
+from lazytensor.exec.kernels.lanes import LaneCells, LaneFold, Slots, filled, lane_fold
 from lazytensor.exec.kernels.maps import compiled_map
+from lazytensor.exec.laid import Laid, laid_by_read, laid_in_memory
 from lazytensor.exec.physical import Step
 from lazytensor.exec.recording import RECORDER, Part
 from lazytensor.exec.streamed import Member
 from lazytensor.exec.through import Line, read_line, saved_seconds, turned
 from lazytensor.native import Kernel
 from lazytensor.plan.node import Node
-from lazytensor.plan.source import Box, window
+from lazytensor.plan.source import Box
 
 __all__ = ["Folding"]
 
@@ -44,14 +39,19 @@ FEWEST = 1 << 12
 MOST = 1 << 31
 """Elements from which on 32-bit counts and 64-bit sums of squares might not suffice."""
 
+_FEW = 32
+"""Values up to which making a cell of 8 bytes for them takes as long as looking at them."""
+
 _MOST_TABLES = 4 << 20
 """Bytes of tables of counts for one block."""
 
 _SAVED = {
-    "sum": 0.3e-9, "float_sum": 0.3e-9, "squares": 3e-9, "least": 0.05e-9, "greatest": 0.05e-9,
-    "nonzero": 0.2e-9, "spread": 3e-9,
+    "sum": 0.3e-9, "squares": 3e-9, "least": 0.05e-9, "greatest": 0.05e-9, "nonzero": 0.2e-9,
 }  # fmt: skip
 """Seconds that compiled code saves for each element, by total."""
+
+_SAVED_SUMS, _SAVED_SPREADS = 0.1e-9, 2e-9
+"""The same of sums of floats, and of their spreads."""
 
 _SAVED_TALLY = 1e-9
 _SAVED_READ = 0.15e-9
@@ -87,17 +87,27 @@ class Folding:
         self._axes = axes
         self._dtype = dtype
         self._nodes = nodes
-        self._wanted = [_wanted(member) for member in members]
+        asked = [_wanted(member) for member in members]
+        self._wanted = [one if isinstance(one, Wanted) else None for one in asked]
         self._each: Kernel | None = None
         self._groups: list[_Group] = []
         self._rows = False
-        small = math.prod(shape) <= FEWEST
-        if small or chosen_kernels() == "numpy" or not any(self._wanted):
+        self._lanes: dict[int, InLanes] = {}
+        self._lane_fold: LaneFold | None = None
+        if math.prod(shape) <= FEWEST:
             return
-        through = line is not None and line.windows is None and line.is_plain
+        self._lanes = {i: one for i, one in enumerate(asked) if isinstance(one, InLanes)}
+        self._spread = any(one.spread for one in self._lanes.values())
+        if chosen_kernels() == "numpy" or not any(asked):
+            return
+        through = line is not None and _can_feed(line)
         self._rows = _is_kept(line.read if through and line else None, shape, axes)
-        self._find_groups(shape, size, _SAVED_READ * size if through else 0.0)
-        if len(self._groups) > 1:
+        saved = _SAVED_READ * size if through else 0.0
+        self._find_groups(shape, size, saved)
+        if self._lanes:
+            seconds = saved + size * (_SAVED_SPREADS if self._spread else _SAVED_SUMS)
+            self._lane_fold = lane_fold(dtype, spread=self._spread, saves=seconds)
+        if len(self._groups) + (self._lane_fold is not None) > 1:
             self._each = compiled("fold_each", None, _SAVED_READ * size)
 
     def _find_groups(self, shape: tuple[int, ...], size: int, saved: float) -> None:
@@ -119,32 +129,31 @@ class Folding:
                 self._groups.append(_Group(fold, [i]))
 
     @property
-    def members(self) -> frozenset[int]:
-        """The numbers of the members that are folded."""
-        return frozenset([i for group in self._groups for i in group.members])
-
-    @property
     def is_complete(self) -> bool:
-        """Whether all of them are."""
-        return bool(self._groups) and len(self.members) == len(self._wanted)
+        """Whether there is compiled code for all members."""
+        exact = [i for group in self._groups for i in group.members]
+        in_lanes = 0 if self._lane_fold is None else len(self._lanes)
+        return bool(self._wanted) and len(exact) + in_lanes == len(self._wanted)
 
     def read(self, line: Line, shape: tuple[int, ...], box: Box) -> list[State] | None:
         """States of all members of a block of this ``shape`` at ``box``, made while it is read.
 
         None, and nothing read, where that cannot be.
         """
-        if not self._takes(line) or not FEWEST < math.prod(shape) < MOST:
+        if not _can_feed(line) or not self.is_complete or not FEWEST < math.prod(shape) < MOST:
             return None
         read, before = line.read, None
+        laid = laid_by_read(read, shape, self._axes) if self._lanes else None
+        if self._lanes and laid is None:
+            return None
         if line.before is not None:
             before = _map_before(line.before, read)
             if before is None:
                 return None
         cells = self._cells(shape)
-        consumer = each_of(
-            [one.consumer(shape, partial(turned, read), before) for one in cells],
-            self._each,
-        )
+        consumers = [one.consumer(shape, partial(turned, read), before) for one in cells]
+        in_lanes = None if laid is None else self._cells_in_lanes(laid, before, consumers)
+        consumer = each_of(consumers, self._each)
         if consumer is None:
             return None
         recorder = RECORDER.get()
@@ -158,32 +167,54 @@ class Folding:
         if not done:
             return None
         states = self._states(cells, shape, box)
+        if laid is not None and in_lanes is not None:
+            states |= self._states_in_lanes(laid, in_lanes.slots())
         return [states[i] for i in range(len(self._wanted))]
 
     def look(self, block: np.ndarray, box: Box, line: Line | None = None) -> dict[int, State]:
         """States of a block in memory, by number of the member; of some members, perhaps none.
 
-        ``line``: what the block was read by. If ``read`` takes such a line, sums of floats are
-        added up in the order that they would have had there: whether a source hands over its values
-        may change during a run, as compiled decoders turn up.
+        ``line``: what the block was read by. If ``read`` might have taken such a line, sums of
+        floats are added up in the order that they would have had there.
         """
-        if not self._groups or not FEWEST < block.size < MOST or not self._suits(block):
+        if not FEWEST < block.size < MOST:
             return {}
-        cells = self._cells(block.shape)
-        for group, one in zip(self._groups, cells, strict=True):
-            if line is None or not self._takes(line) or INEXACT.isdisjoint(group.fold.names):
+        states: dict[int, State] = {}
+        if self._groups and self._suits(block) and not self._is_quick(block):
+            cells = self._cells(block.shape)
+            for one in cells:
                 one.consumer(block.shape).take(block, (0,) * block.ndim)
-                continue
-            read = line.read
-            consumer = one.consumer(block.shape, partial(turned, read))
-            values = turned(read, block)
-            for part in _cells_of(read, values.shape):
-                consumer.take(window(values, part), [along.start for along in part])
-        return self._states(cells, block.shape, box)
+            states = self._states(cells, block.shape, box)
+        if self._lanes:
+            states |= self._look_in_lanes(block, line)
+        return states
 
-    def _takes(self, line: Line) -> bool:
-        """Whether all members can be fed by a line."""
-        return self.is_complete and line.windows is None and line.is_plain
+    def _look_in_lanes(self, block: np.ndarray, line: Line | None) -> dict[int, State]:
+        if line is not None and _can_feed(line):
+            laid = laid_by_read(line.read, block.shape, self._axes)
+        else:
+            laid = laid_in_memory(block, self._axes)
+        if laid is None:
+            return {}
+        values = laid.turn(block)
+        if self._lane_fold is None:
+            slots = filled(values, laid.lanes, spread=self._spread)
+        else:
+            cells = self._lane_fold.cells(laid.lanes)
+            cells.consumer().take(values, (0,) * values.ndim)
+            slots = cells.slots()
+        return self._states_in_lanes(laid, slots)
+
+    def _cells_in_lanes(
+        self, laid: Laid, before: Before | None, consumers: list[CompiledConsumer]
+    ) -> LaneCells:
+        assert self._lane_fold is not None
+        cells = self._lane_fold.cells(laid.lanes)
+        consumers.append(cells.consumer(before))
+        return cells
+
+    def _states_in_lanes(self, laid: Laid, slots: Slots) -> dict[int, State]:
+        return {i: laid.state(wanted, slots) for i, wanted in self._lanes.items()}
 
     def _suits(self, block: np.ndarray) -> bool:
         """Whether the values that are taken together lie together."""
@@ -191,6 +222,17 @@ class Folding:
             return False
         steps = [abs(s) for s, n in zip(block.strides, block.shape, strict=True) if n > 1]
         return steps[-1] == min(steps)
+
+    def _is_quick(self, block: np.ndarray) -> bool:
+        """Whether NumPy is as fast in memory: extremes side by side, of integers, or of few each.
+
+        Nobody sees which it is: extremes are exact.
+        """
+        names = {name for group in self._groups for name in group.fold.names}
+        if not self._rows or not names <= {"least", "greatest"}:
+            return False
+        each = math.prod([block.shape[d] for d in self._axes])
+        return self._dtype.kind in "iu" or each < _FEW
 
     def _cells(self, shape: tuple[int, ...]) -> list[Cells]:
         kept = tuple([1 if d in self._axes else n for d, n in enumerate(shape)])
@@ -206,10 +248,15 @@ class Folding:
         }
 
 
-def _wanted(member: Member) -> Wanted | None:
+def _wanted(member: Member) -> Wanted | InLanes | None:
     """What a member needs folded; members that know nothing of folds need nothing."""
     ask = getattr(member, "wanted", None)
     return None if ask is None else ask()
+
+
+def _can_feed(line: Line) -> bool:
+    """Whether folds may be fed by a line: it gives each value once, in the order of its source."""
+    return line.windows is None and line.is_plain
 
 
 def _is_kept(read: Step | None, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
@@ -219,21 +266,6 @@ def _is_kept(read: Step | None, shape: tuple[int, ...], axes: tuple[int, ...]) -
     seen = marks if read is None else turned(read, marks)
     inner = [s for s, n in zip(seen.strides, seen.shape, strict=True) if n > 1]
     return bool(inner) and inner[-1] != 0
-
-
-def _cells_of(read: Step, shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Where the values of each stored cell lie in what a step reads, in C order."""
-    source, box = read.args[:2]
-    steps = read.args[4] if read.op == "read_strided" else (1,) * len(box)
-    along = []
-    spec = source.spec
-    origin = spec.domain.inclusive_min
-    for grid, o, (a, b), step, n in zip(spec.grid, origin, box, steps, shape, strict=True):
-        lo, hi = a - o, b - o
-        edges = [] if grid is None else grid.edges_between(lo, hi)
-        places = sorted({0, n, *[-(-(edge - lo) // step) for edge in edges if lo < edge < hi]})
-        along.append([slice(*ends) for ends in pairwise(places)])
-    return product(*along)
 
 
 def _map_before(step: Step, read: Step) -> Before | None:

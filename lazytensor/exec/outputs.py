@@ -72,13 +72,17 @@ class _Outputs:
         self._used = time.monotonic()
 
     def take(self, nbytes: int) -> _Block | None:
-        """A free block of at least so many bytes, if there is one."""
+        """A free block of at least so many bytes, if there is one; all others go after a while."""
         with self.lock:
             if self._busy:
                 return None
             self._busy = True
             try:
-                return self._take(size_class(nbytes))
+                unused = time.monotonic() - self._used > _SECONDS
+                block = self._take(size_class(nbytes))
+                if unused:
+                    self._trim(0 if block is None else block.size)
+                return block
             finally:
                 self._busy = False
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lazytensor.exec.fold_states import Wanted, wanted_totals
+from lazytensor.exec.fold_states import InLanes, Wanted, wanted_totals
 from lazytensor.exec.recording import RECORDER
 from lazytensor.exec.streamed import Member, Streamed, kept_slices
 from lazytensor.plan.constants import is_final
@@ -46,11 +46,13 @@ def _work_itemsize(node: Reduce) -> int:
     widened = 4 if is_extended(dtype) else 0
     if op in _PLACES:
         return dtype.itemsize + widened
+    # Slots of float sums (``plan.ops_lanes``): up to one, or four numbers, for 16 elements.
+    slots = 1 if dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize > 2) else 0
     if op in _TOTALS:
         wide = op == "mean" and dtype.kind in "iu" and dtype.itemsize > 2
         cast = dtype.kind not in "biu" and node.dtype.kind in "biu"
-        return widened + (8 if wide or cast else 0)
-    return widened + (0 if op in _SPREADS else 1)
+        return widened + (8 if wide or cast else slots)
+    return widened + (2 * slots if op in _SPREADS else 1)
 
 
 class ReduceMember:
@@ -68,8 +70,8 @@ class ReduceMember:
         spread = self._node.op in _SPREADS
         return kept * 80 + (spread_nbytes(kept, self._node.x.dtype) if spread else 0)
 
-    def wanted(self) -> Wanted | None:
-        """What compiled code can fold for it (``exec.folding``)."""
+    def wanted(self) -> Wanted | InLanes | None:
+        """What can be folded for it (``exec.folding``)."""
         node = self._node
         # Rows of other tables, such as those under a mask, have other states.
         return wanted_totals(node.op, node.x.dtype, self._params) if type(node) is Reduce else None

@@ -1,20 +1,20 @@
 """How plans are run that are more than one read: in which passes, cut into which tasks.
 
 Everything is planned before anything is read. It is a module of its own because a process that only
-reads needs none of it (``exec.local``), and importing it takes longer than reading a chunk.
+reads needs none of it (``exec.local``), and importing it takes longer than reading a chunk. So it
+is with what reductions, contractions and sketches alone need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.compositing import computed_nodes
-from lazytensor.exec.contract import kept_inputs, with_panels
 from lazytensor.exec.footprint import task_memory
 from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import Compiled, lower, volume
@@ -23,16 +23,17 @@ from lazytensor.exec.outputs import trim_to
 from lazytensor.exec.parts import find_parts
 from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.pool import Job
-from lazytensor.exec.reduce import ReduceTasks
 from lazytensor.exec.sharing import share
-from lazytensor.exec.sketch import SKETCHES, expand
-from lazytensor.exec.stages import Stage, one_stage_each, plan_stages
+from lazytensor.exec.stages import SKETCHES, Stage, one_stage_each, plan_stages
 from lazytensor.exec.steps import run_program
 from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
 from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box, window
+
+if TYPE_CHECKING:
+    from lazytensor.exec.reduce import ReduceTasks
 
 __all__ = [
     "Pass",
@@ -155,10 +156,14 @@ def _in_passes(roots: Sequence[Node], room: int) -> tuple[list[Node], frozenset[
     kinds = set(map(type, computed_nodes(roots)))
     held: frozenset[Node] = frozenset()
     if Contract in kinds:
+        from lazytensor.exec.contract import kept_inputs, with_panels
+
         roots = with_panels(roots)
         held = kept_inputs(roots, room)
     if kinds.isdisjoint(SKETCHES):
         return list(roots), held
+    from lazytensor.exec.sketch import expand
+
     return expand(roots, held, min(room, _MOST_SHARED))
 
 
@@ -242,6 +247,8 @@ def _pass(
     if not reductions:
         known = known_of(prepared.compiled, prepared.grid.count)
     else:
+        from lazytensor.exec.reduce import ReduceTasks
+
         compiled, grid = prepared.compiled, prepared.grid
         reducing = ReduceTasks(reductions, compiled, grid, arrays, budget, stored)
         count = reducing.count if node.size else 0

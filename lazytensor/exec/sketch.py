@@ -34,13 +34,14 @@ from lazytensor.exec.sketch_nodes import (
     Tally,
     known_array,
 )
+from lazytensor.exec.stages import SKETCHES
 from lazytensor.plan.memory import array_node
 from lazytensor.plan.node import Node, walk, walk_all
 from lazytensor.plan.nodes import Constant, Reduce, Scan
 from lazytensor.plan.nodes_sketch import Edges, Histogram, MaskedReduce, Quantile
 from lazytensor.plan.ops_sketch import edges_between, element_dtype
 
-__all__ = ["SKETCHES", "Expanded", "expand"]
+__all__ = ["Expanded", "expand"]
 
 _LARGEST_TABLE = 64 << 20
 """Bytes of counts for all kept positions together, at most, where slabs can be sorted instead."""
@@ -80,10 +81,6 @@ def expand(roots: Sequence[Node], kept: Collection[Node], room: int) -> Expanded
     out = [new[root] for root in roots]
     _keep_inputs(out, wanted, room)
     return Expanded(out, frozenset(wanted))
-
-
-SKETCHES = (Quantile, Histogram, MaskedReduce)
-"""Kinds that may become passes."""
 
 
 def _rewritten(roots: Sequence[Node], change: Callable[[Node], Node]) -> dict[Node, Node]:

@@ -17,8 +17,12 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cache, Reduce
 from lazytensor.plan.nodes_axis import BlockTotals, tables_of
 from lazytensor.plan.nodes_contract import Contract
+from lazytensor.plan.nodes_sketch import Histogram, MaskedReduce, Quantile
 
-__all__ = ["Stage", "is_kept", "one_stage_each", "plan_stages"]
+__all__ = ["SKETCHES", "Stage", "is_kept", "one_stage_each", "plan_stages"]
+
+SKETCHES = (Quantile, Histogram, MaskedReduce)
+"""Kinds that may become passes (``exec.sketch``)."""
 
 _SMALL_RESULT = 1 << 20
 _SMALL_SLAB = 8 << 20

@@ -16,7 +16,8 @@ from lazytensor.exec.kernels.codegen import source_of
 from lazytensor.exec.kernels.expression import Expression, evaluate, evaluation_nbytes
 from lazytensor.exec.kernels.maps import map_consumer
 from lazytensor.exec.physical import Step
-from lazytensor.exec.through import is_streamed, saved_seconds
+from lazytensor.exec.through import saved_seconds
+from lazytensor.native.streaming import is_streamed
 
 __all__ = ["KERNELS", "MEMORY", "how"]
 

@@ -27,10 +27,11 @@ from lazytensor.exec.kernels.downsample_compiled import saved_seconds as downsam
 from lazytensor.exec.kernels.expression import Expression
 from lazytensor.exec.kernels.maps import CompiledMap, compiled_map, map_consumer
 from lazytensor.exec.physical import Program, Ref, Step
+from lazytensor.native.streaming import is_streamed
 from lazytensor.plan.source import Consumer
 
 __all__ = [
-    "Line", "Lines", "is_streamed", "line_of", "lines_of", "may_run", "read_line", "run_line",
+    "Line", "Lines", "line_of", "lines_of", "may_run", "read_line", "run_line",
     "saved_seconds", "turned", "varying_first",
 ]  # fmt: skip
 
@@ -89,7 +90,7 @@ _DECODER = "chunks"
 """The kernel that hands over chunks (``native.kernels``)."""
 
 _SAVED_SECONDS = 3e-10
-_STREAMED = 32 << 20
+"""What NumPy takes for a pass over one element that compiled code does without."""
 
 _READS = frozenset({"read", "read_placed", "read_strided"})
 _TAKERS = frozenset({"fused", "downsample"})
@@ -266,13 +267,6 @@ def varying_first(expression: Expression, number: int) -> Expression:
 def saved_seconds(expression: Expression, size: int) -> float:
     """About what compiled code saves on so many elements: a pass over them for each operation."""
     return _SAVED_SECONDS * len(expression.steps) * size
-
-
-def is_streamed(out: np.ndarray) -> bool:
-    """Whether a result is part of one that no cache can hold: nobody reads it from there."""
-    while isinstance(out.base, np.ndarray):
-        out = out.base
-    return out.nbytes >= _STREAMED
 
 
 def turned(read: Step, array: np.ndarray) -> np.ndarray:

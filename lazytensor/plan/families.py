@@ -37,7 +37,7 @@ class Families(Generic[K, V]):
     family. ``family`` gives the name of the family of a key; without it that is the key itself.
 
     >>> table = Families({"e": 101}, {"amp": "html.entities:name2codepoint"})
-    >>> table["e"], table["amp"], "amp" in table, "pi" in table
+    >>> table["e"], table["amp"], "amp" in table, "qq" in table
     (101, 38, True, False)
     """
 

@@ -7,12 +7,14 @@ compares by shape and a digest of the bytes that is made once, on demand.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import DTypeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["IndexArray", "format_array"]
 

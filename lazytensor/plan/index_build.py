@@ -10,10 +10,9 @@ index arrays are put in where their group is anchored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import OutOfBoundsError, ShapeError
 from lazytensor.plan.domain import IndexDomain
@@ -29,6 +28,9 @@ from lazytensor.plan.output_map import (
     constant_map,
     single_map,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FRONT", "Step", "index_domain", "slice_dim"]
 

@@ -8,9 +8,9 @@ array never grows beyond the dimensions it depends on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import OutOfBoundsError
 from lazytensor.plan.domain import IndexDomain
@@ -26,9 +26,12 @@ from lazytensor.plan.output_map import (
 )
 from lazytensor.plan.source import Box
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["check_bounded", "cut_array", "gather", "simplify"]
 
-Values = NDArray[np.int64]
+Values: TypeAlias = "NDArray[np.int64]"
 
 
 def gather(

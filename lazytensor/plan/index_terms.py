@@ -11,12 +11,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import OutOfBoundsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Placed",
@@ -29,7 +31,7 @@ __all__ = [
     "place_terms",
 ]
 
-Term = int | slice | None | EllipsisType | NDArray[Any]
+Term: TypeAlias = "int | slice | EllipsisType | NDArray[Any] | None"
 """Integer, slice of integers, new axis, ellipsis, int64 or bool array."""
 
 

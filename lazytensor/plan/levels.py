@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from lazytensor.plan.downsampling import METHODS
@@ -60,8 +59,7 @@ _SAME_SCALE = 0.01
 """By how much (relative) the scales of two levels may differ from a whole factor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """How a level was made: ``downsample(source, factors, method)``, blocks from coordinate 0.
 
     ``source_key``, ``own_key``: which arrays that is said of.

@@ -326,7 +326,7 @@ ROWS: tuple[Op, ...] = (
         doc="``x1`` to the power of ``x2``.",
         note=f"{PROMOTED} Integers wrap around; an integer to a negative integer power is a "
         "``DTypeError`` (when built if the power is a Python scalar, else when collected). Floats "
-        "to the power of -1, 0.5 or 2 are ``1 / x``, ``sqrt(x)`` and ``x * x``.",
+        "to the power of -1, 0.5 and 2 are rounded as ``1 / x``, ``sqrt(x)`` and ``x * x`` are.",
         takes=NUMBERS,
         dunder="pow",
         example=("[2.0, 3.0]", "2"),

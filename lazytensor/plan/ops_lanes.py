@@ -19,9 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Lanes", "group_of", "lanes_of", "spreads", "sums"]
+from lazytensor.plan.ops_state import State, everywhere, pairwise_total
 
-_FEWEST_ROWS = 32
+__all__ = ["Lanes", "group_of", "lanes_of", "spread_of_slots", "spreads", "sum_of_slots", "sums"]
+
+_FEWEST_ROWS = 16
 """Rows that go into a slot at least, so that slots are few."""
 
 _FEWEST_LANES = 64
@@ -53,9 +55,7 @@ class Lanes(NamedTuple):
     @property
     def slots(self) -> tuple[int, ...]:
         """Shape of the slots: the block's with the number of cells along each lead."""
-        return tuple(
-            [len(e) - 1 if e else n for n, e in zip(self.shape, self.edges, strict=True)]
-        )
+        return tuple([len(e) - 1 if e else n for n, e in zip(self.shape, self.edges, strict=True)])
 
     @property
     def rows(self) -> np.ndarray:
@@ -95,7 +95,9 @@ def lanes_of(
     if width < 2 or rows(first) < _FEWEST_ROWS:
         return None
     leads = tuple([d for d in range(first) if reduced[d]])
-    return Lanes(shape, first, leads, tuple([tuple(e) if d in leads else () for d, e in enumerate(edges)]))
+    return Lanes(
+        shape, first, leads, tuple([tuple(e) if d in leads else () for d, e in enumerate(edges)])
+    )
 
 
 def group_of(n: int) -> int:
@@ -125,9 +127,7 @@ def sums(block: np.ndarray, lanes: Lanes) -> np.ndarray:
     return out
 
 
-def spreads(
-    block: np.ndarray, lanes: Lanes, total: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def spreads(block: np.ndarray, lanes: Lanes, total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each slot, and sum of the squared deviations from it, less what is left of the
     mean's own rounding error.
 
@@ -166,6 +166,12 @@ def _added(values: np.ndarray, axis: int) -> np.ndarray:
     return _in_turn(_by_groups(values, axis, group), axis)
 
 
+def _added_all(values: np.ndarray, leads: Sequence[int]) -> np.ndarray:
+    for d in reversed(leads):
+        values = _added(values, d)
+    return values
+
+
 def _by_groups(values: np.ndarray, axis: int, group: int) -> np.ndarray:
     """Sums of groups of rows, of which the last may be shorter."""
     n = values.shape[axis]
@@ -179,13 +185,29 @@ def _by_groups(values: np.ndarray, axis: int, group: int) -> np.ndarray:
 
 
 def _in_turn(values: np.ndarray, axis: int) -> np.ndarray:
-    """One row after another; NumPy has another order along the last axis there is."""
+    """One row after another.
+
+    That is what NumPy does along any axis but the last there is, if values lie in C order; it takes
+    those of other arrays as they lie.
+    """
+    values = values if _is_in_order(values) else np.array(values, order="C")
     total: np.ndarray
     if math.prod(values.shape[axis + 1 :]) > 1:
         total = np.add.reduce(values, axis=axis, dtype=_FLOAT64, keepdims=True)
         return total
     total = np.add.accumulate(values, axis=axis, dtype=_FLOAT64)
     return total[(*[slice(None)] * axis, slice(-1, None))] + 0.0  # as if begun with 0.0
+
+
+def _is_in_order(values: np.ndarray) -> bool:
+    """Whether the last position changes fastest in memory, upwards."""
+    inner = 1
+    for n, step in zip(reversed(values.shape), reversed(values.strides), strict=True):
+        if n > 1:
+            if step < inner:
+                return False
+            inner = step * n
+    return True
 
 
 def _deviations(
@@ -200,11 +222,9 @@ def _deviations(
         axis, size = _cut(values.shape, leads)
         if size < values.shape[axis]:
             return _deviations_in_parts(values, means, leads, axis, size)
-    far = np.subtract(values, means, dtype=_FLOAT64)
-    rest, squares = far, np.multiply(far, far)
-    for d in reversed(leads):
-        rest, squares = _added(rest, d), _added(squares, d)
-    return rest, squares
+    far = np.subtract(values, means, dtype=_FLOAT64, order="C")
+    rest = _added_all(far, leads)
+    return rest, _added_all(np.multiply(far, far, out=far if leads else None), leads)
 
 
 def _cut(shape: tuple[int, ...], leads: Sequence[int]) -> tuple[int, int]:
@@ -213,7 +233,7 @@ def _cut(shape: tuple[int, ...], leads: Sequence[int]) -> tuple[int, int]:
     size = math.prod(shape)
     last = leads[-1] if leads else len(shape)
     for d, n in enumerate(shape):
-        least = 1 if d < last else _SHORTEST
+        least = 1 if d < last else -(-_SHORTEST // math.prod(shape[d + 1 :]))
         if d != last and n > least:
             return d, max(least, n * _PIECE // size)
     group = group_of(shape[last])
@@ -231,7 +251,7 @@ def _deviations_in_parts(
         part = _along(axis, lo, min(lo + size, n))
         mean = means if axis in leads else means[part]
         if group:
-            far = np.subtract(values[part], mean, dtype=_FLOAT64)
+            far = np.subtract(values[part], mean, dtype=_FLOAT64, order="C")
             found.append((_by_groups(far, axis, group), _by_groups(far * far, axis, group)))
         else:
             found.append(_deviations(values[part], mean, inner))
@@ -240,3 +260,37 @@ def _deviations_in_parts(
         return rest, squares
     add = _in_turn if group else _added
     return add(rest, axis), add(squares, axis)
+
+
+def sum_of_slots(sums: np.ndarray, axes: tuple[int, ...]) -> State:
+    """The state of a sum from the sums of parts (``ops_lanes``), doubles.
+
+    >>> [part.tolist() for part in sum_of_slots(np.array([[1.0, 2.0]]), (0, 1))]
+    [[[3.0]], [[0.0]]]
+    """
+    with np.errstate(all="ignore"):
+        total = pairwise_total(sums, axes, _FLOAT64)
+    return total, np.zeros_like(total)
+
+
+def spread_of_slots(
+    rows: np.ndarray, means: np.ndarray, squares: np.ndarray, axes: tuple[int, ...]
+) -> State:
+    """The state of a variance from means and squared deviations of parts (``ops_lanes``).
+
+    ``rows``: how many values went into each, int64, broadcast to them.
+
+    >>> rows, means, squares = np.array([[2]]), np.array([[1.0, 4.0]]), np.array([[2.0, 8.0]])
+    >>> [part.tolist() for part in spread_of_slots(rows, means, squares, (1,))]
+    [[[4]], [[2.5]], [[19.0]]]
+    """
+    with np.errstate(all="ignore"):
+        counts = np.broadcast_to(rows, means.shape)
+        parts = [n if d in axes else 1 for d, n in enumerate(means.shape)]
+        each = int(rows.sum()) * math.prod(parts) // rows.size
+        mean = np.asarray(pairwise_total(means * counts, axes, _FLOAT64) / each)
+        far = means - mean
+        rest = np.square(pairwise_total(far * counts, axes, _FLOAT64)) / each
+        apart = pairwise_total(far * far * counts, axes, _FLOAT64)
+        spread = np.maximum(pairwise_total(squares, axes, _FLOAT64) + apart - rest, 0)
+    return everywhere(each, mean.shape), mean, spread

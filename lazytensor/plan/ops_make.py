@@ -7,7 +7,7 @@ evaluation of the few operations that NumPy does not spell as a ufunc.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,8 @@ def _all_in_runs(arrays: Arrays, out: np.ndarray | None) -> bool:
 def _in_runs(array: np.ndarray) -> bool:
     """Whether neighbours along the last dim are neighbours in memory, and NumPy goes along it."""
     if array.flags.c_contiguous:
-        return True
+        # One element may lie backwards, too.
+        return array.size != 1 or min(array.strides, default=0) >= 0
     steps = [step for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
     return steps[-1] == array.itemsize and steps == sorted(steps, reverse=True)
 
@@ -152,9 +153,18 @@ def compute_power(loop: Loop, arrays: Arrays, out: np.ndarray | None) -> np.ndar
     return result
 
 
-SIMPLE_POWERS: dict[float, np.ufunc] = {
+def _root(x: np.ndarray, *, out: np.ndarray | None = None, dtype: np.dtype) -> np.ndarray:
+    """x ** 0.5, which by the standard is 0.0 of -0.0 and inf of -inf, unlike the square root."""
+    below = x == -np.inf
+    result = np.asarray(np.sqrt(x, out=out, dtype=dtype))
+    np.add(result, 0.0, out=result)
+    result[below] = np.inf
+    return result
+
+
+SIMPLE_POWERS: dict[float, Callable[..., np.ndarray]] = {
     -1: np.reciprocal,
-    0.5: np.sqrt,
+    0.5: _root,
     1: np.positive,
     2: np.square,
 }

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +43,11 @@ __all__ = [
     "Algebra",
     "Place",
     "State",
+    "everywhere",
+    "pairwise_total",
     "spread_nbytes",
     "spread_of_sums",
+    "sums_as_floats",
 ]
 
 State = tuple[np.ndarray, ...]
@@ -63,16 +65,14 @@ _FLOAT64 = np.dtype(np.float64)
 _COMPLEX128 = np.dtype(np.complex128)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a block lies: position of its first element, and extents of the whole array."""
 
     offsets: tuple[int, ...]
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Algebra:
+class Algebra(NamedTuple):
     """How one reduction makes, merges and finishes states.
 
     ``partial(block, axes, dtype, place)``: ``dtype`` is the result's. ``finish(state, dtype, count,
@@ -116,8 +116,12 @@ def _componentwise(f: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndar
 # Sums.
 
 
-def _total(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> np.ndarray:
-    """Sum over axes, kept as size 1, with an error that does not grow with the extents."""
+def pairwise_total(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> np.ndarray:
+    """Sum over axes, kept as size 1, with an error that does not grow with the extents.
+
+    >>> pairwise_total(np.ones((2, 3)), (0,), np.dtype(np.float64)).tolist()
+    [[2.0, 2.0, 2.0]]
+    """
     exact = accumulator.kind in "iu" or block.dtype.itemsize < accumulator.itemsize
     if exact:
         wide = _widened(block)
@@ -148,8 +152,8 @@ def _sum_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, _place: Place) 
     accumulator = _accumulator(dtype)
     if accumulator.kind in "iu":
         cast = block if block.dtype.kind in "biu" else block.astype(dtype)
-        return (_total(cast, axes, accumulator),)
-    total = _total(block, axes, accumulator)
+        return (pairwise_total(cast, axes, accumulator),)
+    total = pairwise_total(block, axes, accumulator)
     return total, np.zeros_like(total)
 
 
@@ -178,20 +182,28 @@ def _sum_finish(state: State, dtype: np.dtype, _count: int, _params: Params) -> 
 
 
 def _mean_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place) -> State:
-    """Integers of up to 16 bits are summed exactly; they cannot overflow 64 bits."""
+    """Integers of up to 16 bits are summed exactly; they cannot overflow 64 bits. So are those of
+    32 bits in a block, but not further."""
     if block.dtype.kind in "biu" and block.dtype.itemsize <= 2:
         return _sum_partial(block, axes, _INT64, place)
+    if block.dtype.kind in "iu" and block.dtype.itemsize == 4 and block.size < _MANY_SHORT:
+        return sums_as_floats(_sum_partial(block, axes, _INT64, place))
     return _sum_partial(block, axes, dtype, place)
 
 
 def _mean_merge(a: State, b: State) -> State:
     """As sums; what may be too much for 64 bits (``ops_repeat``) is a float already."""
     if len(a) != len(b):
-        a, b = _as_floats(a), _as_floats(b)
+        a, b = sums_as_floats(a), sums_as_floats(b)
     return _sum_merge(a, b)
 
 
-def _as_floats(state: State) -> State:
+def sums_as_floats(state: State) -> State:
+    """A sum of integers as one of floats, with what that rounds off.
+
+    >>> [part.tolist() for part in sums_as_floats((np.array([2**53 + 1]),))]
+    [[9007199254740992.0], [1.0]]
+    """
     if len(state) == 2:
         return state
     total = state[0].astype(np.float64)
@@ -246,8 +258,8 @@ def _spread_partial(block: np.ndarray, axes: Axes, dtype: np.dtype, place: Place
     )
     if axis in axes:
         return reduce(_spread_merge, states)
-    count, mean, squares = (np.concatenate(parts, axis) for parts in zip(*states, strict=True))
-    return count, mean, squares
+    _, mean, squares = (np.concatenate(parts, axis) for parts in zip(*states, strict=True))
+    return everywhere(math.prod([block.shape[d] for d in axes]), mean.shape), mean, squares
 
 
 def _sums(block: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
@@ -261,10 +273,10 @@ def _sums(block: np.ndarray, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
     for i in range(0, rows, size):
         piece = block[(*inside, slice(i, i + size))] if block.ndim else block
         place = (*inside, slice(i, i + size)) if block.ndim and axis not in axes else ...
-        total[place] += _total(piece, axes, _INT64)
+        total[place] += pairwise_total(piece, axes, _INT64)
         # The square of -2^15 still fits.
         wide = np.array(piece, np.int32 if piece.dtype.kind == "i" else np.uint32)
-        squares[place] += _total(np.multiply(wide, wide, out=wide), axes, _INT64)
+        squares[place] += pairwise_total(np.multiply(wide, wide, out=wide), axes, _INT64)
     return total, squares
 
 
@@ -283,7 +295,7 @@ def spread_of_sums(count: int, total: np.ndarray, squares: np.ndarray) -> State:
         spread = np.asarray((n * of_squares - exact * exact) / n, np.float64)
     else:
         spread = np.asarray((n * squares - total * total) / n)
-    return np.full(total.shape, count, np.int64), np.asarray(total / n), spread
+    return everywhere(count, total.shape), np.asarray(total / n), spread
 
 
 def _spread_of(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> State:
@@ -291,16 +303,30 @@ def _spread_of(block: np.ndarray, axes: Axes, accumulator: np.dtype) -> State:
     count = 1
     for axis in axes:
         count *= block.shape[axis]
-    mean = _total(values, axes, accumulator) / max(count, 1)
+    mean = pairwise_total(values, axes, accumulator) / max(count, 1)
     deviation = np.asarray(np.subtract(values, mean, out=None if values is block else values))
-    rest = _square(_total(deviation, axes, accumulator)) / max(count, 1)
+    rest = _square(pairwise_total(deviation, axes, accumulator)) / max(count, 1)
     if deviation.dtype.kind == "c":
         deviation = _square(deviation)
     else:
         np.multiply(deviation, deviation, out=deviation)
     # What is left of the mean's own rounding error is taken out again.
-    squares = np.maximum(_total(deviation, axes, deviation.dtype) - rest, 0)
-    return np.full(mean.shape, count, np.int64), mean, squares
+    squares = np.maximum(pairwise_total(deviation, axes, deviation.dtype) - rest, 0)
+    return everywhere(count, mean.shape), mean, squares
+
+
+def everywhere(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The same number at each position, kept once.
+
+    >>> everywhere(3, (2,)).tolist()
+    [3, 3]
+    """
+    return np.broadcast_to(np.int64(count), shape)
+
+
+def _is_everywhere(counts: np.ndarray) -> bool:
+    """Whether that is how numbers are kept."""
+    return counts.size > 0 and not any(counts.strides)
 
 
 def spread_nbytes(kept: int, dtype: np.dtype) -> int:
@@ -319,12 +345,29 @@ def _square(values: np.ndarray) -> np.ndarray:
 
 
 def _spread_merge(a: State, b: State) -> State:
+    if _is_everywhere(a[0]) and _is_everywhere(b[0]):
+        return _merge_even(a, b, int(a[0].flat[0]), int(b[0].flat[0]))
     count = a[0] + b[0]
     share = b[0] / np.maximum(count, 1)
     delta = b[1] - a[1]
     # An empty side has mean 0, which must not count.
     mean = np.where(a[0] == 0, b[1], a[1] + delta * share)
     return count, mean, a[2] + b[2] + _square(delta) * (a[0] * share)
+
+
+def _merge_even(a: State, b: State, n: int, m: int) -> State:
+    """The same, of ``n`` and ``m`` values everywhere: in as few steps through memory as can be."""
+    if not n or not m:
+        return a if m == 0 else b
+    share = m / (n + m)
+    delta = np.asarray(b[1] - a[1])
+    mean = np.asarray(delta * share)
+    mean += a[1]
+    apart = np.asarray(_square(delta))
+    apart *= n * share
+    squares = np.asarray(a[2] + b[2])
+    squares += apart
+    return everywhere(n + m, a[0].shape), mean, squares
 
 
 def _variance(state: State, params: Params) -> np.ndarray:

@@ -14,10 +14,9 @@ dimensions are matched up), and a key should be read by exactly one of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import DimensionError, OutOfBoundsError, ShapeError
 from lazytensor.plan.domain import IndexDomain
@@ -42,6 +41,9 @@ from lazytensor.plan.output_map import (
     constant_map,
     single_map,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["isel", "positional", "positional_oindex", "positional_vindex"]
 

@@ -9,7 +9,6 @@ driver only ever sees boxes in its own coordinates.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,8 +37,7 @@ def window(array: np.ndarray, part: Iterable[slice]) -> np.ndarray:
     return view
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSize:
+class UnitSize(NamedTuple):
     """Stored size of the read units of a box, as far as it was looked up.
 
     ``sampled`` of the units were looked up and hold ``stored_bytes`` bytes together; ``missing`` of

@@ -17,8 +17,8 @@ import lazytensor as lt
 from lazytensor import native
 from lazytensor.errors import ChunkDecodeError, OutOfBoundsError, ShapeError, SourceChangedError
 from lazytensor.exec.batches import WindowReader
-from lazytensor.exec.joined import joined_program
 from lazytensor.exec.cancelling import kind as cancelled_kind
+from lazytensor.exec.joined import joined_program
 from lazytensor.exec.pool import CancelToken
 from lazytensor.io import chunk_cache
 from lazytensor.plan.counters import snapshot

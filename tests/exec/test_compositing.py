@@ -288,7 +288,7 @@ def test_within_a_plan() -> None:
 
 @pytest.mark.parametrize("engine", ["numpy", "numba"])
 def test_what_overlaps_much_is_pasted_in_blocks(engine: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(compositing, "_STREAMED", 1)
+    monkeypatch.setattr(compositing, "STREAMED_NBYTES", 1)
     monkeypatch.setattr(compositing, "_WINDOW", 1)
     out = np.zeros((900, 1024), "u2")
     layers = []

@@ -210,6 +210,22 @@ def test_what_nobody_uses_for_a_while_is_freed(monkeypatch: pytest.MonkeyPatch) 
     assert idle_bytes() == 0
 
 
+def test_after_a_while_the_next_result_frees_the_others() -> None:
+    """As in a process of one thread, which has no helper to do it."""
+    held = [output((SIZE,), BYTES), output((2 * SIZE,), BYTES)]
+    where = address(held[0])
+    held.clear()
+    outputs._outputs._used -= 2 * outputs._SECONDS
+    again = output((SIZE,), BYTES)
+    assert address(again) == where and idle_bytes() == 0
+    del again
+    outputs._outputs._used -= 2 * outputs._SECONDS
+    other = output((3 * SIZE,), BYTES)
+    assert idle_bytes() == 0
+    del other
+    assert idle_bytes() == 3 * SIZE
+
+
 def test_a_helper_without_work_frees_it(monkeypatch: pytest.MonkeyPatch) -> None:
     crew.dismiss()
     monkeypatch.setattr(outputs, "_SECONDS", 0.05)

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazytensor.errors import ChecksumError, ChunkDecodeError, FormatError
+from lazytensor.io.codec import direct
 from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
 from lazytensor.io.codec.checksums import Crc32cCodec, crc32c
 from lazytensor.io.codec.filters import DeltaCodec, ShuffleCodec
@@ -316,6 +317,11 @@ def test_unknown_codecs_are_named(name: str, settings: dict[str, Any], message: 
     with pytest.raises(FormatError, match=message) as caught:
         filter_v2(name, Site(settings, "file.zarr/.zarray: filters[0]", zarr_format=2))
     assert "file.zarr/.zarray" in str(caught.value)
+
+
+def test_without_memory_for_a_context_the_library_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "zstd_context", lambda: 0)
+    assert decode(ZstdCodec(), encoded("zstd", 500), 500) == DATA[500]
 
 
 def test_threads_do_not_share_contexts() -> None:

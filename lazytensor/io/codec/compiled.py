@@ -16,7 +16,6 @@ everything takes the plain way.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Sequence
@@ -28,12 +27,14 @@ from lazytensor.io.codec.bytecodec import BloscCodec, ByteCodec, Lz4Codec
 from lazytensor.io.codec.filters import ShuffleCodec
 from lazytensor.io.codec.pipeline import ChunkDecoder
 from lazytensor.io.codec.zstd import ZstdCodec
+from lazytensor.io.codec.zstd_context import zstd_context
 from lazytensor.io.handed import Handed, Place
 from lazytensor.io.scratch import ENCODED, KEPT_BYTES, STAGE_A, STAGE_B, STAGE_ROW, Scratch
 from lazytensor.native import Kernel, file_functions
 from lazytensor.native.addresses import address_of, address_of_bytes, address_of_words
 from lazytensor.native.kernels import chunk_block as block
 from lazytensor.native.kernels import consumer_block as consumed
+from lazytensor.native.streaming import is_streamed
 from lazytensor.native.symbols import symbol
 from lazytensor.plan.clock import DECODING, Clock
 
@@ -56,8 +57,6 @@ _DECODERS = {
     block.ZSTD: "ZSTD_decompressDCtx",
 }
 _MOST_CHUNK = 56 << 20  # and what it may be encoded to is still kept as scratch
-# Results that no cache can hold are written around the caches: nobody reads them back from there.
-_STREAMED = 32 << 20
 # Room for chunks that lie side by side: small enough for the second cache.
 _ROW = 256 << 10
 # Chunks with shorter rows of results (bytes) are put together there.
@@ -160,24 +159,8 @@ def recipe_of(decoder: ChunkDecoder) -> Recipe | None:
     return Recipe(decoder, kind, shuffled)
 
 
-class _Context:
-    """A decompression context of Zstandard, given back with the thread that owns it."""
-
-    def __init__(self) -> None:
-        make, free = symbol("ZSTD_createDCtx"), symbol("ZSTD_freeDCtx")
-        assert make is not None
-        assert free is not None
-        self._free = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(free)
-        self.address: int = ctypes.CFUNCTYPE(ctypes.c_void_p)(make)() or 0
-
-    def __del__(self) -> None:
-        self._free(self.address)
-
-
 class _PerThread(threading.local):
-    """Working memory and decompression context of one thread; memory that it lends to consumers."""
-
-    context: _Context | None = None
+    """Working memory of one thread, and memory that it lends to consumers."""
 
     def __init__(self) -> None:
         self.work = np.zeros(block.WORK_WORDS, np.int64)
@@ -190,12 +173,6 @@ class _PerThread(threading.local):
         if self.buffer.nbytes < nbytes + _LINE:
             self.buffer = np.empty(nbytes + _LINE, np.uint8)
         return -(-address_of_words(self.buffer) // _LINE) * _LINE
-
-    def zstd(self) -> int:
-        """Address of the context, made when it is first needed."""
-        if self.context is None:
-            self.context = _Context()
-        return self.context.address
 
 
 _per_thread = _PerThread()
@@ -284,7 +261,7 @@ class Cells:
         words[block.ROW] = scratch.address(STAGE_ROW, _ROW)
         words[block.ROW_NBYTES] = _ROW
         if recipe.needs_context:
-            words[block.CONTEXT] = mine.zstd()
+            words[block.CONTEXT] = zstd_context()
         if recipe.shuffled or recipe.kind == block.BLOSC:
             words[block.STAGE_B] = scratch.address(STAGE_B, recipe.nbytes)
         if units.longest:
@@ -453,12 +430,5 @@ def _place_of(
         out.strides,
         (1,) * rank,
         (0,) * rank,
-        _owned_nbytes(out) >= _STREAMED,
+        is_streamed(out),
     )
-
-
-def _owned_nbytes(array: np.ndarray) -> int:
-    """Bytes of the array that owns the memory of this one."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array.nbytes

@@ -9,10 +9,10 @@ returned; nothing is written beyond the target.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable
 from functools import cache
 
+from lazytensor.io.codec.zstd_context import zstd_context
 from lazytensor.io.store import Buffer
 from lazytensor.native import symbol
 from lazytensor.native.addresses import address_of_bytes
@@ -53,10 +53,14 @@ def decode_lz4(data: Buffer, target: memoryview) -> int:
 
 def decode_zstd(data: Buffer, target: memoryview) -> bool:
     """Fill the target with all that the frames hold; False if that is not what comes out."""
-    mine = _per_thread.context()
-    if mine is None:
+    call, context = _zstd(), zstd_context()
+    if call is None or not context:
         return _numcodecs_zstd(data, target)
-    return mine.decode(data, target) == len(target)
+    written = call(
+        context, address_of_bytes(target), len(target), address_of_bytes(data), len(data)
+    )
+    # Errors are numbers larger than any target.
+    return written == len(target)
 
 
 def _function(name: str, result: type, *parameters: type) -> _Call | None:
@@ -74,44 +78,9 @@ def _lz4() -> _Call | None:
     return _function("LZ4_decompress_safe", _int, _pointer, _pointer, _int, _int)
 
 
-class _Zstd:
-    """A decompression context: costly to make, for one thread at a time, given back with it."""
-
-    def __init__(self, decode: _Call, make: _Call, free: _Call) -> None:
-        self._decode, self._free = decode, free
-        self._context = make()
-
-    def decode(self, data: Buffer, target: memoryview) -> int:
-        """Bytes written; errors are numbers larger than any target."""
-        return self._decode(
-            self._context, address_of_bytes(target), len(target), address_of_bytes(data), len(data)
-        )
-
-    def __del__(self) -> None:
-        self._free(self._context)
-
-
-class _PerThread(threading.local):
-    def __init__(self) -> None:
-        self._context: _Zstd | None = None
-
-    def context(self) -> _Zstd | None:
-        if self._context is None:
-            self._context = _new_context()
-        return self._context
-
-
-_per_thread = _PerThread()
-
-
-def _new_context() -> _Zstd | None:
-    calls = (
-        _function("ZSTD_decompressDCtx", _size, _pointer, _pointer, _size, _pointer, _size),
-        _function("ZSTD_createDCtx", _pointer),
-        _function("ZSTD_freeDCtx", _size, _pointer),
-    )
-    decode, make, free = calls
-    return None if decode is None or make is None or free is None else _Zstd(decode, make, free)
+@cache
+def _zstd() -> _Call | None:
+    return _function("ZSTD_decompressDCtx", _size, _pointer, _pointer, _size, _pointer, _size)
 
 
 def _numcodecs_blosc(data: Buffer, target: memoryview) -> None:

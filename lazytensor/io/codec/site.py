@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ def _no_types(*found: object) -> Any:
     raise FormatError(f"{found[-1]}: data types have no names here")
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """The settings of one codec.
 
     ``where`` names file and key in errors. ``dtype``: of the values that it encodes, where that is

@@ -18,7 +18,6 @@ from lazytensor.io.store_open import resolve_store
 from lazytensor.io.zarr.metadata import ArrayMetadata, GroupMetadata
 from lazytensor.io.zarr.node import Catalog, Node, open_node
 from lazytensor.io.zarr.source import Pyramid, ZarrSource
-from lazytensor.io.zarr.storage import ZarrStorage
 
 __all__ = [
     "ArrayMetadata",
@@ -27,7 +26,6 @@ __all__ = [
     "Node",
     "Pyramid",
     "ZarrSource",
-    "ZarrStorage",
     "from_json",
     "is_ome",
     "open_node",

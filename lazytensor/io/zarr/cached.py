@@ -20,7 +20,7 @@ from math import prod
 
 import numpy as np
 
-from lazytensor.io.chunk_cache import NO_ROOM, ChunkCache, Taken, chunk_cache
+from lazytensor.io.chunk_cache import chunk_cache
 from lazytensor.io.store import Store
 from lazytensor.io.windows import WindowPieces, Windows, cut_windows
 from lazytensor.io.zarr.metadata import ArrayMetadata
@@ -29,10 +29,10 @@ from lazytensor.io.zarr.windows_chunks import Chunks
 from lazytensor.io.zarr.windows_reading import WindowsReading
 from lazytensor.native import kernel
 from lazytensor.native.addresses import address_of
-from lazytensor.plan.caching import CACHING, Caching
+from lazytensor.plan.caching import CACHING
 from lazytensor.plan.source import Box, Reading
 
-__all__ = ["WindowReader"]
+__all__ = ["ArrayWindows"]
 
 # What compiled code saves, in seconds, over reading or copying a chunk the plain way.
 _GAIN_PER_UNIT = 10e-6
@@ -40,7 +40,7 @@ _GAIN_PER_BYTE = 5e-11
 _GAIN_OF_CUT = 30e-6
 
 
-class WindowReader:
+class ArrayWindows:
     """Reads windows of one array. ``shelf``: its identity. ``reader``: reads it the plain way."""
 
     __slots__ = ("_chunks", "_shelf")
@@ -83,14 +83,8 @@ class WindowReader:
             return None
         cache = None if use is None else chunk_cache()
         run = kernel("windows", saves=_saves(pieces, chunks))
-        taken = _taken(self._shelf, pieces, chunks, cache, use)
-        reading = WindowsReading(chunks, pieces, taken, cache, run, outs)
-        try:
-            reading.begin()
-        except BaseException:
-            reading.close()
-            raise
-        return reading
+        # Nothing is taken yet: whoever has the reading closes it, whatever happens then.
+        return WindowsReading(chunks, pieces, self._shelf, cache, use, run, outs)
 
     def begin_box(self, box: Box, steps: Sequence[int], out: np.ndarray) -> Reading | None:
         """The reading of one box through the cache; None where there is none, or not for it."""
@@ -116,20 +110,3 @@ def _addresses(outs: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
 
 def _saves(pieces: WindowPieces, chunks: Chunks) -> float:
     return len(pieces.units) * (_GAIN_PER_UNIT + chunks.nbytes * _GAIN_PER_BYTE)
-
-
-def _taken(
-    shelf: Hashable,
-    pieces: WindowPieces,
-    chunks: Chunks,
-    cache: ChunkCache | None,
-    use: Caching | None,
-) -> Taken:
-    numbers = pieces.units
-    if cache is None or use is None:
-        nothing = np.zeros(len(numbers), np.int64)
-        return Taken(nothing - 1, nothing, nothing + NO_ROOM)
-    return cache.take(
-        shelf, numbers.tolist(), chunks.nbytes, use,
-        lambda some, before: chunks.states(some, before, use),
-    )  # fmt: skip

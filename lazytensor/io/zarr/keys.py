@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["KeyEncoding"]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEncoding:
+class KeyEncoding(NamedTuple):
     """A chunk key encoding: ``"default"`` (``c/0/1``) or ``"v2"`` (``0.1``) of zarr, or ``"n5"``.
 
     N5 names the number along the last dimension first.

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,8 +45,7 @@ _ARRAY_KEYS = _NODE_KEYS | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayMetadata:
+class ArrayMetadata(NamedTuple):
     """A zarr array as its metadata describes it.
 
     ``zarr_format``: 2 or 3, None for N5. ``chunk_shape``: of a stored object (a shard, where there
@@ -110,8 +108,7 @@ class ArrayMetadata:
         return tuple(-(-n // size) for n, size in zip(self.shape, self.chunk_shape, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMetadata:
+class GroupMetadata(NamedTuple):
     """A group; ``consolidated`` maps paths below it to documents, None if there are none.
 
     ``zarr_format``: 2 or 3, None for N5.

@@ -10,9 +10,8 @@ never existed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazytensor.errors import FormatError, SourceError, SourceNotFoundError
 from lazytensor.io.store import Loaded, Store, join_key
@@ -43,8 +42,7 @@ _Held = Mapping[str, Loaded | SourceError | None]
 """What a store answered for some keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """An array or group at a path, the key of the file that describes it, and that file's state."""
 
     path: str

@@ -17,13 +17,12 @@ import numpy as np
 
 from lazytensor.errors import SerializationError, SourceChangedError
 from lazytensor.io.store import Store, join_key
-from lazytensor.io.zarr.cached import WindowReader
+from lazytensor.io.zarr.cached import ArrayWindows
 from lazytensor.io.zarr.costs import fetched, reading_nbytes, unit_sizes
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.presence import stored_objects
 from lazytensor.io.zarr.reader import Reader
-from lazytensor.io.zarr.storage import ZarrStorage
 from lazytensor.plan.caching import CACHING
 from lazytensor.plan.source import Box, Consumer, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
@@ -101,7 +100,7 @@ class ZarrSource:
             missing,
             self._missing_status,
         )
-        self._windows = WindowReader(store, meta, self._prefix, self.key, self._reader)
+        self._windows = ArrayWindows(store, meta, self._prefix, self.key, self._reader)
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -121,6 +120,8 @@ class ZarrSource:
     @property
     def storage(self) -> Storage:
         """How the array is stored."""
+        from lazytensor.io.zarr.storage import ZarrStorage
+
         meta = self._meta
         facts = ZarrStorage(
             uri=self._store.uri or self._store.name,

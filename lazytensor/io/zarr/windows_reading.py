@@ -1,14 +1,16 @@
 """Filling windows chunk by chunk, in any number of threads.
 
-As the readings of ``reading``: begun once, worked on by each thread, ended by one of them, which
-reads the plain way what compiled code left alone, and takes what others decoded meanwhile.
+As the readings of ``reading``: worked on by each thread, the first of which finds out what is to be
+done, and ended by one of them, which reads the plain way what compiled code left alone, and takes
+what others decoded meanwhile. Until then nothing is held: a reading that an exception loses before
+somebody sees to its end (Ctrl-C may strike anywhere) loses nothing.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import prod
 
 import numpy as np
@@ -25,6 +27,7 @@ from lazytensor.io.zarr.windows_chunks import Chunks
 from lazytensor.native import Kernel
 from lazytensor.native.addresses import address_of_bytes
 from lazytensor.native.kernels import chunk_block as block
+from lazytensor.plan.caching import Caching
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
@@ -40,36 +43,47 @@ _SURPLUS = 2
 class WindowsReading:
     """Windows being filled.
 
-    ``taken``: what the cache has of the pieces' units (nothing, without a ``cache``). ``run``: the
-    compiled code, if there is any. ``outs``: the windows.
+    ``shelf``, ``cache``, ``use``: where the cache has the pieces' units, and how it may be used;
+    None without one. ``run``: the compiled code, if there is any. ``outs``: the windows.
     """
 
     def __init__(
         self,
         chunks: Chunks,
         pieces: WindowPieces,
-        taken: Taken,
+        shelf: Hashable,
         cache: ChunkCache | None,
+        use: Caching | None,
         run: Kernel | None,
         outs: Sequence[np.ndarray] | np.ndarray,
     ) -> None:
         self._chunks = chunks
         self._pieces = pieces
-        self._taken = taken
+        self._shelf = shelf
+        self._taken = Taken.nothing(len(pieces.units))
         self._cache = cache
+        self._use = use
         self._run = run
         self._outs = outs
-        self._filled = taken.fates == HELD
+        self._filled = np.zeros(len(pieces.units), np.bool_)
         self._all_held = False
+        self._begun = False
         # What compiled code does, and of which units; and the units that are left for Python.
         self._compiled: tuple[WindowCells, Units, np.ndarray] | None = None
         self._todo: list[list[int]] = []
         self._lock = threading.Lock()
         self._shards: dict[str, StoredObject | None] = {}
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Find out where everything is; shards are opened."""
+        chunks, cache, use = self._chunks, self._cache, self._use
+        if cache is not None and use is not None:
+            cache.take(
+                self._shelf, self._pieces.units.tolist(), chunks.nbytes, use,
+                lambda some, before: chunks.states(some, before, use), self._taken,
+            )  # fmt: skip
         fates = self._taken.fates
+        self._filled[:] = fates == HELD
         held = np.flatnonzero(fates == HELD)
         others = np.flatnonzero((fates != HELD) & (fates != THEIRS))
         self._all_held = len(held) == len(fates)
@@ -160,6 +174,10 @@ class WindowsReading:
 
     def work(self) -> None:
         """Fill from chunks until none is left. For any number of threads at once."""
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._begin()
         if self._compiled is not None:
             cells, units, _ = self._compiled
             cells.decode(units, thread_scratch())
@@ -211,7 +229,7 @@ class WindowsReading:
     def _kept(self, unit: int) -> np.ndarray:
         """The values of a chunk that has a slot."""
         assert self._cache is not None
-        return self._chunks.view(*self._cache.memory_of(int(self._taken.slots[unit])))
+        return self._chunks.view(*self._cache.memory_of(self._taken, unit))
 
     def _fill_from(self, unit: int) -> None:
         """Fill from one chunk in Python, after reading it the plain way unless it is kept."""

@@ -24,9 +24,9 @@ WIDTH = 2048
 ROWS = 128
 """Values that one of such positions takes before they go to its cell."""
 
-# Places in the buffer: tables of dims, of those of lanes and of those that are summed into them; the
-# words of the map; results of a run; values of the piece
-# side by side; what the map makes of them; totals of positions side by side.
+# Places in the buffer: tables of dims, of lanes and of what is summed into lanes; the words
+# of the map; results of a run; values of the piece side by side; what the map makes of them;
+# totals of positions side by side.
 DIMS, LANE_DIMS, LEADS, MAP_WORDS, FOUND, RAW = 0, 1024, 2048, 4096, 4352, 5120
 MAPPED = RAW + 16 * RUN
 COLUMNS = MAPPED + 8 * RUN

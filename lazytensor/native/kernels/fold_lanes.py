@@ -295,59 +295,81 @@ def run_lanes(dtype: str, names: tuple[str, ...]) -> Callable[..., Any]:
     return run
 
 
-def _rows(b: Any, dtype: str, at: Any, n: Any, body: Callable[[Any, Form, Any], None]) -> None:
-    """``body(values, form, i)`` for all of a row, ``LANES`` values at a time, then one by one."""
-    size, done = int(dtype[1:]), _I64(0)
+def row_lanes(dtype: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """``first(totals, step, n)`` and ``more(totals, step, at, rows, apart, n)``: totals of columns.
+
+    The totals of one name begin ``step`` bytes after those of the name before, each of the size
+    that it has in registers. ``first`` begins anew, ``more`` takes rows of values that are
+    ``apart`` bytes from each other.
+    """
+    kinds = [TOTALS[name] for name in names]
+    size = int(dtype[1:])
+
+    def places(b: Any, totals: Any, step: Any, f: Form, i: Any) -> list[Any]:
+        return [
+            _after(b, b.add(totals, b.mul(step, _I64(k))), i, kind.bits(f) // 8)
+            for k, kind in enumerate(kinds)
+        ]
+
+    @intrinsic
+    def first(typing: Any, totals: Any, step: Any, n: Any) -> Any:
+        def emit(context: Any, b: Any, signature: Any, values: Any) -> Any:
+            totals, step, n = values
+
+            def body(f: Form, i: Any) -> None:
+                for kind, place in zip(kinds, places(b, totals, step, f, i), strict=True):
+                    store(b, place, f.all(kind.element(f), kind.first(f)))
+
+            _columns(b, dtype, n, body)
+            return context.get_dummy_value()
+
+        word = types.int64
+        return types.void(word, word, word), emit
+
+    @intrinsic
+    def more(typing: Any, totals: Any, step: Any, at: Any, rows: Any, apart: Any, n: Any) -> Any:
+        def emit(context: Any, b: Any, signature: Any, values: Any) -> Any:
+            totals, step, at, rows, apart, n = values
+
+            def body(f: Form, i: Any) -> None:
+                ends = places(b, totals, step, f, i)
+                found: list[Any] = []
+                for kind, end in zip(kinds, ends, strict=True):
+                    vector = f.of(kind.element(f))
+                    found.append(cgutils.alloca_once(b, vector))  # type: ignore[no-untyped-call]
+                    b.store(load(b, end, vector), found[-1])
+                source = _after(b, at, i, size)
+                with cgutils.for_range(b, rows) as loop:
+                    x = load(b, b.add(source, b.mul(loop.index, apart)), f.of(f.element))
+                    for kind, place in zip(kinds, found, strict=True):
+                        b.store(kind.step(b, b.load(place), x, f), place)
+                for end, place in zip(ends, found, strict=True):
+                    store(b, end, b.load(place))
+
+            _columns(b, dtype, n, body)
+            return context.get_dummy_value()
+
+        word = types.int64
+        return types.void(word, word, word, word, word, word), emit
+
+    return first, more
+
+
+def _columns(b: Any, dtype: str, n: Any, body: Callable[[Form, Any], None]) -> None:
+    """``body(form, i)`` for all of ``n`` columns, ``LANES`` at a time, then one by one."""
+    done: Any = _I64(0)
     for lanes in (LANES, 1):
-        f = form_of(dtype, lanes)
         count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
         with cgutils.for_range(b, count) as loop:
-            i = b.add(done, b.mul(loop.index, _I64(lanes)))
-            body(load(b, _after(b, at, i, size), f.of(f.element)), f, i)
+            body(form_of(dtype, lanes), b.add(done, b.mul(loop.index, _I64(lanes))))
         done = b.mul(count, _I64(LANES)) if lanes > 1 else done
 
 
-def row_lanes(dtype: str, names: tuple[str, ...]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """``first(totals, step, at, n)`` and ``more``: totals of columns of values, row by row.
-
-    The totals of one name begin ``step`` bytes after those of the name before, each of the size
-    that it has in registers. ``first`` begins anew.
-    """
-    kinds = [TOTALS[name] for name in names]
-
-    def made(*, anew: bool) -> Callable[..., Any]:
-        @intrinsic
-        def row(typing: Any, totals: Any, step: Any, at: Any, n: Any) -> Any:
-            def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-                totals, step, at, n = values
-                bases = [builder.add(totals, builder.mul(step, _I64(k))) for k in range(len(kinds))]
-
-                def body(x: Any, f: Form, i: Any) -> None:
-                    for kind, base in zip(kinds, bases, strict=True):
-                        element = kind.element(f)
-                        nbytes = kind.bits(f) // 8
-                        place = _after(builder, base, i, nbytes)
-                        if anew:
-                            before = f.all(element, kind.first(f))
-                        else:
-                            before = load(builder, place, f.of(element))
-                        store(builder, place, kind.step(builder, before, x, f))
-
-                _rows(builder, dtype, at, n, body)
-                return context.get_dummy_value()
-
-            return types.void(types.int64, types.int64, types.int64, types.int64), emit
-
-        return row
-
-    return made(anew=True), made(anew=False)
-
-
-def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> Callable[..., Any]:
+def cell_lanes(dtype: str, names: tuple[str, ...]) -> Callable[..., Any]:
     """``leave(totals, step, first, cell, plane, n)``: totals of columns to cells side by side.
 
-    ``places``: the number of the (first) plane of each total. Cells hold words: sums are added up,
-    of extremes the lesser or greater is kept.
+    A plane for each total. Cells hold words: sums are added up, of extremes the lesser or greater
+    is kept.
     """
     kinds = [TOTALS[name] for name in names]
 
@@ -359,21 +381,15 @@ def cell_lanes(dtype: str, names: tuple[str, ...], places: tuple[int, ...]) -> C
             b = builder
             totals, step, first, cell, plane, n = values
 
-            def some(f: Form, done: Any, index: Any) -> None:
-                i = b.add(done, b.mul(index, _I64(f.lanes)))
-                for k, (name, kind, place) in enumerate(zip(names, kinds, places, strict=True)):
+            def body(f: Form, i: Any) -> None:
+                for k, (name, kind) in enumerate(zip(names, kinds, strict=True)):
                     nbytes = kind.bits(f) // 8
                     column = _after(b, b.add(totals, b.mul(step, _I64(k))), b.add(first, i), nbytes)
                     found = load(b, column, f.of(kind.element(f)))
-                    to = _after(b, b.add(cell, b.mul(plane, _I64(place))), i, 8)
-                    _MEETS[name](b, found, to, plane, f)
+                    to = _after(b, b.add(cell, b.mul(plane, _I64(k))), i, 8)
+                    _MEETS[name](b, found, to, f)
 
-            done = _I64(0)
-            for lanes in (LANES, 1):
-                count = b.sdiv(n, _I64(LANES)) if lanes > 1 else b.sub(n, done)
-                with cgutils.for_range(b, count) as loop:
-                    some(form_of(dtype, lanes), done, loop.index)
-                done = b.mul(count, _I64(LANES)) if lanes > 1 else done
+            _columns(b, dtype, n, body)
             return context.get_dummy_value()
 
         word = types.int64
@@ -390,16 +406,16 @@ def _words(b: Any, total: Any, f: Form, *, unsigned: bool) -> Any:
     return b.zext(total, kind) if unsigned or f.kind == "u" else b.sext(total, kind)
 
 
-def _meet_sum(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+def _meet_sum(b: Any, found: Any, to: Any, f: Form) -> None:
     store(b, to, b.add(load(b, to, f.of(_I64)), _words(b, found, f, unsigned=False)))
 
 
-def _meet_count(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+def _meet_count(b: Any, found: Any, to: Any, f: Form) -> None:
     store(b, to, b.add(load(b, to, f.of(_I64)), _words(b, found, f, unsigned=True)))
 
 
 def _meet_extreme(sign: str) -> Callable[..., None]:
-    def meet(b: Any, found: Any, to: Any, plane: Any, f: Form) -> None:
+    def meet(b: Any, found: Any, to: Any, f: Form) -> None:
         words = _words(b, found, f, unsigned=False)
         if f.kind == "u" and f.bits == 64:
             words = b.xor(words, f.all(_I64, -(1 << 63)))

@@ -224,14 +224,21 @@ def kept_first(table: int, end: int) -> int:
     return m
 
 
+@inner
+def rows_at_once(step: int) -> int:
+    """How many rows to walk along at once: lines of many that are far apart displace each other."""
+    return 1 << 40 if abs(step) <= 1024 else 4
+
+
 def rows_kernel(
     begin: Callable[..., Any], more: Callable[..., Any], leave: Callable[..., Any]
 ) -> Callable[[int], int]:
     """The kernel of a fold of rows.
 
-    ``begin(columns, at, n)`` and ``more`` take the first and a further row of values into totals of
-    columns, ``leave(columns, first, n, cell, apart, plane)`` adds ``n`` of them to cells that are so
-    many bytes apart.
+    ``begin(columns, n)`` begins totals of columns, ``more(columns, at, rows, step, n)`` takes rows
+    of values into them that are ``step`` bytes from each other,
+    ``leave(columns, first, n, cell, apart, plane)`` adds ``n`` of them to cells that are so many
+    bytes apart.
     """
 
     def kernel(p: int) -> int:
@@ -244,6 +251,11 @@ def rows_kernel(
         kept = kept_first(table, first)
         compact = is_compact(table, first, end, item)
         count, high = count_of(table, first, end), count_of(table, kept, first)
+        # Rows along the innermost dim that is reduced are taken together, if they are as they are.
+        long = word(table, 3 * first - 3) if first > kept else 1
+        step = word(table, 3 * first - 2) if first > kept else 0
+        plain = compact and word(word(p, PARAMETERS), PRE) == 0
+        most = rows_at_once(step) if plain else 1
         # The innermost dim that is kept: cells along it are a stride apart.
         last = end - 1
         wide = word(table, 3 * last) if end > first else 1
@@ -255,13 +267,14 @@ def rows_kernel(
                 n = min(WIDTH, count - start)
                 for top in range(0, high, ROWS):
                     rows = min(ROWS, high - top)
-                    for r in range(rows):
+                    begin(columns, n)
+                    r = 0
+                    while r < rows:
                         at = source + offset_of(table, kept, first, top + r, 1)
+                        some = min(rows - r, long - (top + r) % long, most)
                         values = values_at(p, first, end, compact, at, start, n)
-                        if r == 0:
-                            begin(columns, values, n)
-                        else:
-                            more(columns, values, n)
+                        more(columns, values, some, step, n)
+                        r += some
                     j = 0
                     while j < n:
                         row = (start + j) // wide

@@ -46,7 +46,14 @@ from lazytensor.native.kernels.fold_block import (
 )
 from lazytensor.native.kernels.fold_cells import merge_spread
 from lazytensor.native.kernels.fold_lanes import as_double, form_of, load, store
-from lazytensor.native.kernels.folds import copy_items, count_of, gather, is_compact, offset_of
+from lazytensor.native.kernels.folds import (
+    copy_items,
+    count_of,
+    gather,
+    is_compact,
+    offset_of,
+    rows_at_once,
+)
 from lazytensor.native.kernels.memory import put, word
 
 __all__ = ["column_spreads", "column_sums", "lanes_kernel"]
@@ -388,7 +395,7 @@ def lanes_kernel(dtype: str, *, spread: bool) -> Callable[[int], int]:
                 if twice:
                     fill_row(others, 0, 8 * lanes)
                 count = min(group, rows - first)
-                most = count if plain else max(1, RUN // lanes)
+                most = rows_at_once(step) if plain else max(1, RUN // lanes)
                 for r in range(0, count, most):
                     some = min(most, count - r)
                     where, apart = at + (first + r) * step, step

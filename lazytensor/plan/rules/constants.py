@@ -25,7 +25,7 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Elementwise, Field, Reduce, Reshape
 from lazytensor.plan.nodes_block import Downsample
 from lazytensor.plan.nodes_join import Join, Overlay
-from lazytensor.plan.ops_make import POWERED, SIMPLE_POWERS
+from lazytensor.plan.ops_make import POWERED
 from lazytensor.plan.rules.law import law
 from lazytensor.plan.rules.moves import box_of, settled
 
@@ -223,15 +223,15 @@ def drop_neutral_operand(f: Elementwise) -> Node | None:
 
 
 _SQUARED = frozenset(map(np.dtype, ("f2", "f4", "f8")))
-_POWERS = {simple: ufunc.__name__ for simple, ufunc in SIMPLE_POWERS.items()}
+_POWERS: dict[float, str] = {2: "square", 1: "positive", -1: "reciprocal"}
 
 
 @law(Elementwise, flag="constant_folding")
 def simple_power(f: Elementwise) -> Node | None:
-    """x ** 2 = square(x), and of floats x ** 0.5 = sqrt(x), x ** -1 = reciprocal(x)
+    """x ** 2 = square(x), and of floats x ** -1 = reciprocal(x), x ** 1 = x
 
-    Not of complex numbers, which NumPy multiplies otherwise, and not of the small floats of other
-    libraries, whose NaN would differ.
+    A power of 0.5 is no square root: they differ for -0.0 and -inf. Not of complex numbers, which
+    NumPy multiplies otherwise, and not of the small floats of other libraries, whose NaN differ.
     """
     if f.op != "pow" or not (f.dtype.kind in "iu" or f.dtype in _SQUARED):
         return None

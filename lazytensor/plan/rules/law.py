@@ -12,16 +12,14 @@ It is its own module so that the families of laws can be written without the lis
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lazytensor.plan.node import Node
 
 __all__ = ["Law", "law"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Law:
+class Law(NamedTuple):
     """A rewrite of one node, or of a node and the one below it.
 
     Attributes
