@@ -232,11 +232,15 @@ def _cut(shape: tuple[int, ...], leads: Sequence[int]) -> tuple[int, int]:
     rows are long, and that lead, by groups, where they are not."""
     size = math.prod(shape)
     last = leads[-1] if leads else len(shape)
+    group = group_of(shape[last]) if leads else 0
+    # Whole rows by groups, if those are few: rows stay as long as they are.
+    by_groups = leads and group * math.prod(shape[last + 1 :]) <= _PIECE
     for d, n in enumerate(shape):
+        if by_groups and d > last:
+            break
         least = 1 if d < last else -(-_SHORTEST // math.prod(shape[d + 1 :]))
         if d != last and n > least:
             return d, max(least, n * _PIECE // size)
-    group = group_of(shape[last])
     return last, max(1, shape[last] * _PIECE // size // group) * group
 
 
@@ -252,7 +256,9 @@ def _deviations_in_parts(
         mean = means if axis in leads else means[part]
         if group:
             far = np.subtract(values[part], mean, dtype=_FLOAT64, order="C")
-            found.append((_by_groups(far, axis, group), _by_groups(far * far, axis, group)))
+            rest = _by_groups(far, axis, group)
+            np.multiply(far, far, out=far)
+            found.append((rest, _by_groups(far, axis, group)))
         else:
             found.append(_deviations(values[part], mean, inner))
     rest, squares = [np.concatenate(parts, axis) for parts in zip(*found, strict=True)]

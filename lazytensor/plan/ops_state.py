@@ -326,7 +326,7 @@ def everywhere(count: int, shape: tuple[int, ...]) -> np.ndarray:
 
 def _is_everywhere(counts: np.ndarray) -> bool:
     """Whether that is how numbers are kept."""
-    return counts.size > 0 and not any(counts.strides)
+    return counts.size > 0 and counts.dtype == _INT64 and not any(counts.strides)
 
 
 def spread_nbytes(kept: int, dtype: np.dtype) -> int:
