@@ -143,7 +143,7 @@ def _rounds(row: Timed, ready: Sequence[Process], repeat: int) -> None:
     while number < repeat or (number < _MOST_ROUNDS * repeat and taken < _SHORT):
         start = number % max(1, len(running))
         for process in (*running[start:], *running[:start]):
-            answer = process.ask("measure")
+            answer = process.ask("measure", times=row.job.times)
             if "error" in answer:
                 running.remove(process)
                 _fail(outcome, process, answer)

