@@ -167,15 +167,14 @@ def reads_from(node: Node, out: np.ndarray) -> bool:
     """Whether the plan reads an in-memory array that may share memory with ``out``."""
     from lazytensor.exec.compositing import composite_of, inputs_to_compute
 
-    for leaf in walk(node, below=inputs_to_compute):
+    def shares(leaf: Node) -> bool:
         composite = composite_of(leaf)
         if composite is not None:
-            if composite.may_share_memory(out):
-                return True
-        elif isinstance(leaf, Scan) and leaf.source.array is not None:
-            if np.may_share_memory(leaf.source.array, out):
-                return True
-    return False
+            return composite.may_share_memory(out)
+        array = leaf.source.array if isinstance(leaf, Scan) else None
+        return array is not None and np.may_share_memory(array, out)
+
+    return any(map(shares, walk(node, below=inputs_to_compute)))
 
 
 def run_into(node: Node, out: np.ndarray, **keywords: Any) -> np.ndarray:
