@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lazytensor.plan.counters import snapshot
+from typing import Any
+
+from lazytensor.plan.counters import GAUGES, snapshot
 
 __all__ = ["metrics"]
 
 _ALWAYS = ("tasks", "units_read", "bytes_read", "bytes_decoded")
 
 
-def metrics(reset: bool = False) -> dict[str, int]:
+def metrics(reset: bool = False) -> dict[str, Any]:
     """Counters of this process since its start, or since the last ``metrics(reset=True)``.
 
     ``tasks``: tasks run by engines; ``units_read``: stored chunks read; ``bytes_read``: stored
@@ -18,7 +20,19 @@ def metrics(reset: bool = False) -> dict[str, int]:
     ``cache_misses`` (chunks that were not, though they may be) and
     ``outputs_recycled`` (results that are in memory of former ones, which nobody had any more).
 
+    ``cache``: a mapping of its own, with ``hits`` and ``misses`` again, and ``nbytes``, which the
+    cache of decoded chunks takes now.
+
     >>> sorted(lt.metrics())[:2]
     ['bytes_decoded', 'bytes_read']
+    >>> sorted(lt.metrics()["cache"])
+    ['hits', 'misses', 'nbytes']
     """
-    return {**dict.fromkeys(_ALWAYS, 0), **snapshot(reset)}
+    found = snapshot(reset)
+    nbytes = GAUGES.get("cache_nbytes")
+    cache = {
+        "hits": found.get("cache_hits", 0),
+        "misses": found.get("cache_misses", 0),
+        "nbytes": 0 if nbytes is None else nbytes(),
+    }
+    return {**dict.fromkeys(_ALWAYS, 0), **found, "cache": cache}

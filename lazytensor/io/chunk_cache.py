@@ -27,6 +27,7 @@ import numpy as np
 
 from lazytensor.io.chunk_books import HELD, MINE, NO_ROOM, READY, THEIRS, Books, Taken
 from lazytensor.plan.caching import Caching
+from lazytensor.plan.counters import GAUGES
 from lazytensor.plan.stopping import is_stopped
 
 __all__ = ["HELD", "MINE", "NO_ROOM", "THEIRS", "ChunkCache", "Taken", "chunk_cache"]
@@ -201,6 +202,9 @@ _cache = ChunkCache()
 def chunk_cache() -> ChunkCache:
     """The cache of this process."""
     return _cache
+
+
+GAUGES["cache_nbytes"] = lambda: _cache.nbytes
 
 
 def _after_fork_in_child() -> None:

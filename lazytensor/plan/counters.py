@@ -10,8 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 
-__all__ = ["count", "of_this_thread", "snapshot"]
+__all__ = ["GAUGES", "count", "of_this_thread", "snapshot"]
+
+GAUGES: dict[str, Callable[[], int]] = {}
+"""What is not counted but is so much now, such as the bytes of a cache, by name: filled in by who
+knows, when that is imported."""
 
 _local = threading.local()
 _rows: list[dict[str, int]] = []

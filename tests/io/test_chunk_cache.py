@@ -496,3 +496,16 @@ def test_remote_chunks_are_fetched_together_and_once(tmp_path: Path, kind: str, 
             assert np.array_equal(
                 found, np.stack([values[i : i + 9, :8, 30:] for i in (0, 11, 31)])
             )
+
+
+def test_metrics_say_what_the_cache_holds(tmp_path: Path) -> None:
+    values = np.arange(64 * 64, dtype="u2").reshape(64, 64)
+    zarr.create_array(str(tmp_path / "a"), data=values, chunks=(16, 16))
+    x = lt.scan_zarr(str(tmp_path / "a"))
+    before = lt.metrics()["cache"]
+    with lt.Config(cache_bytes="16MiB"):
+        for _ in range(2):
+            np.testing.assert_array_equal(x[8:24, 8:24].collect(), values[8:24, 8:24])
+    after = lt.metrics()["cache"]
+    assert after["hits"] + after["misses"] - before["hits"] - before["misses"] == 8
+    assert after["nbytes"] > 0
