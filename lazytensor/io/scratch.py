@@ -36,12 +36,12 @@ class Scratch:
     (10, False)
     """
 
-    __slots__ = ("_addresses", "_slots")
+    __slots__ = ("_places", "_slots")
 
     def __init__(self) -> None:
         empty = memoryview(bytearray(0))
         self._slots = [empty] * 4
-        self._addresses = [0] * 4
+        self._places: list[tuple[memoryview | None, int]] = [(None, 0)] * 4
 
     def take(self, slot: int, nbytes: int) -> memoryview:
         """``nbytes`` writable bytes of unspecified content."""
@@ -52,18 +52,24 @@ class Scratch:
             return np.empty(nbytes, np.uint8).data
         size = max(_SMALLEST, 1 << (nbytes - 1).bit_length())
         self._slots[slot] = grown = np.empty(size, np.uint8).data
-        self._addresses[slot] = 0
         return grown[:nbytes]
 
-    def address(self, slot: int, nbytes: int) -> int:
-        """Where ``take`` has ``nbytes`` bytes (at most ``KEPT_BYTES``), for compiled code."""
+    def place(self, slot: int, nbytes: int) -> tuple[memoryview, int]:
+        """Memory of ``nbytes`` (at most ``KEPT_BYTES``) for compiled code, and its address.
+
+        It is to be held as long as the address is used: a finalizer may run between any two lines,
+        read something in this very thread, and put larger memory in its place.
+        """
         if nbytes > KEPT_BYTES:
             raise ValueError(f"{nbytes} bytes are not kept; at most {KEPT_BYTES} are")
         if nbytes > len(self._slots[slot]):
             self.take(slot, nbytes)
-        if not self._addresses[slot]:
-            self._addresses[slot] = address_of_bytes(self._slots[slot])
-        return self._addresses[slot]
+        kept = self._slots[slot]
+        owner, address = self._places[slot]
+        if owner is not kept:
+            address = address_of_bytes(kept)
+            self._places[slot] = kept, address
+        return kept, address
 
 
 class Arena(Scratch):

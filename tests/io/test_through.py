@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from lazytensor import native
 from lazytensor.errors import ChunkDecodeError, SourceNotFoundError
 from lazytensor.exec.kernels.consumer import CompiledConsumer
+from lazytensor.io.scratch import STAGE_A, Scratch
 from lazytensor.io.zarr import ZarrSource, scan
 from lazytensor.plan.clock import DECODING, Clock
 from lazytensor.plan.counters import snapshot
@@ -570,3 +572,13 @@ def test_after_a_fork(consume: native.Kernel, tmp_path: Path) -> None:
     child.start()
     child.join(60)
     assert child.exitcode == 0
+
+
+def test_memory_that_compiled_code_was_told_of_outlives_larger_memory_in_its_place() -> None:
+    """As if a finalizer read something between an address taken and the code called with it."""
+    scratch = Scratch()
+    owner, address = scratch.place(STAGE_A, 100)
+    owner[:100] = bytes(range(100))
+    scratch.take(STAGE_A, 10 * len(owner))
+    assert scratch.place(STAGE_A, 100)[1] != address
+    assert ctypes.string_at(address, 100) == bytes(range(100))

@@ -168,11 +168,13 @@ class _PerThread(threading.local):
         self.lent = np.zeros(block.WORK_WORDS, np.int64)
         self.buffer = np.empty(0, np.uint8)
 
-    def room(self, nbytes: int) -> int:
-        """Address of so many bytes, at the start of a cache line."""
-        if self.buffer.nbytes < nbytes + _LINE:
-            self.buffer = np.empty(nbytes + _LINE, np.uint8)
-        return -(-address_of_words(self.buffer) // _LINE) * _LINE
+    def room(self, nbytes: int) -> tuple[np.ndarray, int]:
+        """Memory of so many bytes, to be held while its address is used (``Scratch.place``), and
+        where in it a cache line starts."""
+        buffer = self.buffer
+        if buffer.nbytes < nbytes + _LINE:
+            buffer = self.buffer = np.empty(nbytes + _LINE, np.uint8)
+        return buffer, -(-address_of_words(buffer) // _LINE) * _LINE
 
 
 _per_thread = _PerThread()
@@ -257,24 +259,28 @@ class Cells:
         recipe, mine = self.recipe, _per_thread
         words = self._words.copy()
         words[block.WORK] = mine.address
-        words[block.STAGE_A] = scratch.address(STAGE_A, recipe.nbytes)
-        words[block.ROW] = scratch.address(STAGE_ROW, _ROW)
+        first, words[block.STAGE_A] = scratch.place(STAGE_A, recipe.nbytes)
+        row, words[block.ROW] = scratch.place(STAGE_ROW, _ROW)
+        held: list[object] = [first, row]
         words[block.ROW_NBYTES] = _ROW
         if recipe.needs_context:
             words[block.CONTEXT] = zstd_context()
         if recipe.shuffled or recipe.kind == block.BLOSC:
-            words[block.STAGE_B] = scratch.address(STAGE_B, recipe.nbytes)
+            second, words[block.STAGE_B] = scratch.place(STAGE_B, recipe.nbytes)
+            held.append(second)
         if units.longest:
-            words[block.ENCODED] = scratch.address(ENCODED, units.longest)
+            encoded, words[block.ENCODED] = scratch.place(ENCODED, units.longest)
+            held.append(encoded)
             words[block.ENCODED_NBYTES] = units.longest
         for word, value in units.words:
             words[word] = value
-        lent = self._lend(words) if self._handed else None
+        if self._handed:
+            held.append(self._lend(words))
         clock = DECODING.get()
         good = (
             self._run(address_of_words(words)) == 0 if clock is None else self._timed(words, clock)
         )
-        del lent
+        held.clear()
         return good
 
     def _timed(self, words: np.ndarray, clock: Clock) -> bool:
@@ -287,7 +293,7 @@ class Cells:
         clock.consumed += int(words[block.CONSUMER_NS])
         return good
 
-    def _lend(self, words: np.ndarray) -> np.ndarray:
+    def _lend(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The consumer's block for the calling thread, named in the words; keep it meanwhile."""
         assert self._handed is not None
         consumer, mine = self._handed.consumer, _per_thread
@@ -298,11 +304,11 @@ class Cells:
         lent[consumed.STREAMED] = consumer.streamed
         lent[consumed.POSITION] = mine.address + 8 * block.WORK_POSITION
         lent[consumed.WORK] = address_of_words(mine.lent)
-        lent[consumed.BUFFER] = mine.room(consumer.buffer_nbytes)
+        room, lent[consumed.BUFFER] = mine.room(consumer.buffer_nbytes)
         lent[consumed.PARAMETERS] = consumer.parameters
         words[block.CONSUMER] = consumer.function
         words[block.CONSUMER_BLOCK] = address_of_words(lent)
-        return lent
+        return lent, room
 
 
 class Units:
