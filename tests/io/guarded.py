@@ -82,10 +82,9 @@ class GuardedScratch(Scratch):
         self._taken[slot] = place, nbytes
         return place.last(nbytes).data
 
-    def address(self, slot: int, nbytes: int) -> int:
-        """The same, by address."""
-        self.take(slot, nbytes)
-        return self._taken[slot][0].end - nbytes
+    def place(self, slot: int, nbytes: int) -> tuple[memoryview, int]:
+        """The same, with its address."""
+        return self.take(slot, nbytes), self._taken[slot][0].end - nbytes
 
     def untouched(self) -> bool:
         """Whether nothing was written before a slot."""
