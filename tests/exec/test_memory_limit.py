@@ -76,7 +76,6 @@ def test_a_reduction_stays_within_it(name: str) -> None:
     assert risen(PLANS[name]) <= LIMIT + SLACK
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sum", "std", "histogram", "downsampled"])
 def test_a_reduction_of_20_gigabytes_stays_within_it(name: str) -> None:
     assert risen(PLANS[name], 20 << 7) <= LIMIT + SLACK
