@@ -151,12 +151,10 @@ class Ours:
         return work
 
 
-class Stores:
-    """tensorstore, and NumPy where it has no such operation."""
+class _Reading:
+    """What a library of ``peers.py`` reads, into fresh memory or into what is given."""
 
-    def __init__(self) -> None:
-        self._library = TensorStore()
-        self.ts = self._library.ts
+    _library: Any
 
     def _do(self, x: Any, out: np.ndarray | None) -> Ready:
         if out is None:
@@ -167,6 +165,14 @@ class Stores:
             return out
 
         return work
+
+
+class Stores(_Reading):
+    """tensorstore, and NumPy where it has no such operation."""
+
+    def __init__(self) -> None:
+        self._library = TensorStore()
+        self.ts = self._library.ts
 
     def read(self, path: Path, out: np.ndarray | None) -> Ready:
         return self._do(self._library.open(path), out)
@@ -300,23 +306,13 @@ class Stacked(Stores):
         return work
 
 
-class ZarrPython:
+class ZarrPython(_Reading):
     """zarr-python; it reads, and that is all."""
 
     made: Callable[[], Any] = Zarr
 
     def __init__(self) -> None:
         self._library = type(self).made()
-
-    def _do(self, x: Any, out: np.ndarray | None) -> Ready:
-        if out is None:
-            return lambda: self._library.fresh(x)
-
-        def work() -> np.ndarray:
-            self._library.into(x, out)
-            return out
-
-        return work
 
     def read(self, path: Path, out: np.ndarray | None) -> Ready:
         return self._do(self._library.open(path), out)

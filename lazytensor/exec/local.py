@@ -75,7 +75,8 @@ class LocalEngine:
         return kernels
 
     def __repr__(self) -> str:
-        return f"LocalEngine(threads={self.threads}, max_memory={self.max_memory!r})"
+        settings = f"threads={self.threads}, max_memory={self.max_memory!r}"
+        return f"LocalEngine({settings}, kernels={self._kernels!r})"
 
     def run(
         self,

@@ -55,19 +55,11 @@ from lazytensor.native.kernels.memory import (
     load16,
     load32,
     put,
+    swap_dims,
     word,
 )
 
 __all__ = ["rows_kernel", "runs_kernel"]
-
-
-@inner
-def swap_dims(table: int, i: int, j: int) -> None:
-    """Exchange two entries."""
-    for f in range(3):
-        kept = word(table, 3 * i + f)
-        put(table, 3 * i + f, word(table, 3 * j + f))
-        put(table, 3 * j + f, kept)
 
 
 @inner

@@ -88,6 +88,15 @@ copy_8, copy_16, copy_32, copy_line = (_copier(nbytes) for nbytes in (8, 16, 32,
 
 
 @inner
+def swap_dims(table: int, i: int, j: int) -> None:
+    """Exchange two entries of a table of dims, three words each."""
+    for f in range(3):
+        kept = word(table, 3 * i + f)
+        put(table, 3 * i + f, word(table, 3 * j + f))
+        put(table, 3 * j + f, kept)
+
+
+@inner
 def copy_part_of_line(to: int, at: int, n: int) -> None:
     """Copy fewer than 64 bytes: two overlapping moves instead of a call."""
     if n >= 32:

@@ -30,6 +30,7 @@ from lazytensor.native.kernels.memory import (
     load16,
     load32,
     put,
+    swap_dims,
     word,
 )
 
@@ -177,15 +178,6 @@ def turn_items(
                 to + r * to_row + i * to_item, at + r * at_row + i * at_item,
                 min(rows - r, _TILE), to_row, at_row, min(n - i, _TILE), to_item, at_item, size,
             )  # fmt: skip
-
-
-@inner
-def swap_dims(dims: int, i: int, j: int) -> None:
-    """Exchange two entries of the table of dims."""
-    for f in range(3):
-        kept = word(dims, 3 * i + f)
-        put(dims, 3 * i + f, word(dims, 3 * j + f))
-        put(dims, 3 * j + f, kept)
 
 
 @inner
