@@ -250,6 +250,12 @@ def inputs_to_compute(node: Node) -> tuple[Node, ...]:
 
 def computed_nodes(roots: Sequence[Node]) -> Iterator[Node]:
     """Every node of some plans that programs compute, once, inputs before consumers."""
+    if len(roots) == 1:
+        return walk(roots[0], below=inputs_to_compute)
+    return _computed_nodes(roots)
+
+
+def _computed_nodes(roots: Sequence[Node]) -> Iterator[Node]:
     seen: set[Node] = set()
     for root in roots:
         for node in walk(root, lambda node: node not in seen, inputs_to_compute):

@@ -8,6 +8,7 @@ arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -33,6 +34,8 @@ __all__ = ["Engine", "collect_nodes", "is_tiny", "resolve_engine"]
 _TINY = 64 << 10
 _TINY_NODES = 64
 _ALL = QueryOptFlags()
+_KEEPING_NOTHING = nullcontext()
+"""What is said of the cache by a run that keeps nothing, or keeps what the run around it does."""
 
 
 @runtime_checkable
@@ -117,7 +120,8 @@ def collect_nodes(
     for number, node in enumerate(plans):
         if type(node) is Reshape:
             plans[number], filled[number] = _reshaped(node, arrays[number], chosen)
-    with caching(option("cache_bytes")):
+    nbytes = option("cache_bytes")
+    with caching(nbytes) if nbytes else _KEEPING_NOTHING:
         chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
     return arrays
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,11 +143,8 @@ class LocalEngine:
         ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
         ``flags``: whether passes share what they read, and operations are one step.
         """
-        with importing():
-            from lazytensor.exec.schedule import schedule
-
         limit = memory_limit(self.max_memory)
-        return schedule(roots, array, flags, threads=self.threads, limit=limit)
+        return _scheduler()(roots, array, flags, threads=self.threads, limit=limit)
 
     def _run_window(
         self, found: Window, out: Result, progress: object, cancel: CancelToken | None
@@ -163,6 +161,15 @@ class LocalEngine:
         else:
             return False
         return True
+
+
+@cache
+def _scheduler() -> Callable[..., Schedule]:
+    """What cuts plans into tasks, imported with the first plan that needs it."""
+    with importing():
+        from lazytensor.exec.schedule import schedule
+
+    return schedule
 
 
 def _jobs(schedule: Schedule) -> list[Job]:

@@ -21,6 +21,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
+from lazytensor.config import environment_variable
 from lazytensor.native import objects, store
 from lazytensor.native.objects import Kernel
 
@@ -141,7 +142,8 @@ def kernel(name: str, *, text: str | None = None, saves: float = math.inf) -> Ke
     >>> kernel("negate", text="def kernel(p): return -p", saves=0.001) is None  # not worth a look
     True
     """
-    if os.environ.get("LAZYTENSOR_NATIVE", "1").lower() in _OFF:
+    switch = environment_variable("LAZYTENSOR_NATIVE")
+    if switch is not None and switch.lower() in _OFF:
         return None
     build = _builds.get((name, text))
     if build is None:

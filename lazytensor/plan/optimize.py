@@ -104,9 +104,11 @@ def _remembered(root: Node, flags: QueryOptFlags, make: Callable[[], Node]) -> N
     known = _memo.get(root)
     if known is None:
         known = _memo[root] = {}
-    elif flags in known:
+    else:
         # None stands for the root itself: an entry that held its own key would never die.
-        return known[flags] or root
+        found = known.get(flags, root)
+        if found is not root:
+            return found or root
     with collector_waits(is_large(root)):
         result = make()
     known[flags] = None if result is root else result

@@ -10,9 +10,7 @@ run, and kernels need not be handed an engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 from lazytensor import native
 from lazytensor.config import option
@@ -39,14 +37,19 @@ def chosen_kernels() -> str:
     return kernels
 
 
-@contextmanager
-def kernels_of_run(kernels: str) -> Iterator[None]:
+class kernels_of_run:
     """What holds for everything that is run in this block, in its helper threads too."""
-    before = _KERNELS.set(kernels)
-    try:
-        yield
-    finally:
-        _KERNELS.reset(before)
+
+    __slots__ = ("_before", "_kernels")
+
+    def __init__(self, kernels: str) -> None:
+        self._kernels = kernels
+
+    def __enter__(self) -> None:
+        self._before: Token[str | None] = _KERNELS.set(self._kernels)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _KERNELS.reset(self._before)
 
 
 def compiled(name: str, text: str | None, saves: float) -> Kernel | None:
