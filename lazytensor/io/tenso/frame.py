@@ -5,9 +5,10 @@ this package writes are independent of each other and, all but the last, of one 
 that any of them is found and decoded alone. Other frames are read, too: with linked blocks, blocks
 of any size, checksums.
 
-A frame may be followed by skippable frames, which decoders pass over. This package puts a table of
+A frame may be followed by a skippable frame, which decoders pass over. This package puts a table of
 the sizes of the blocks into one, so that finding a block of a large array takes one small read at
-the end instead of one for each block before it.
+the end instead of one for each block before it. Whether there is one is decided by the frame's
+description and by what the table says of itself, never by what else lies behind.
 
 Rule: LZ4 frame format 1.6.4.
 """
@@ -21,12 +22,13 @@ from typing import NamedTuple
 
 from lazytensor.errors import ChecksumError, FormatError
 
-__all__ = ["RAW", "Frame", "walk"]
+__all__ = ["RAW", "TABLE", "Frame", "walk"]
 
 Buffer = bytes | bytearray | memoryview
 
 _MAGIC = 0x184D2204
-_SKIPPABLE = 0x184D2A50  # and the fifteen above
+TABLE = 0x184D2A5E
+"""The magic number of the skippable frame with the sizes of the blocks."""
 _BLOCK_MOST = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
 RAW = 1 << 31
 """The bit of a block's size that says that it is stored as it is."""
@@ -65,6 +67,12 @@ class _Descriptor(NamedTuple):
     content_nbytes: int | None
     stop: int
 
+    @property
+    def may_have_table(self) -> bool:
+        """Whether this package may have written it in front of a table."""
+        plain = self.independent and not (self.block_checksums or self.content_checksum)
+        return plain and self.content_nbytes is not None and self.block_most == 256 << 10
+
 
 def walk(
     start: int, size: int | None, most: int, behind: int, where: str
@@ -74,6 +82,9 @@ def walk(
     ``most``: how many bytes it has to decode to. ``behind``: how many bytes of the packet follow
     the frame. A generator as ``outline.outline`` is. Raises ``FormatError`` naming ``where`` for
     what is no frame, and for one that cannot decode to so many bytes.
+
+    Of a frame that may have a table it wants to see 8 bytes behind it. Where a stream without a
+    checksum may end instead, it asks for -8: at most so many.
     """
     limit = None if size is None else size - behind
 
@@ -89,6 +100,10 @@ def walk(
         raise FormatError(
             f"{where}: an LZ4 frame of {described.content_nbytes} bytes for values of {most}"
         )
+    if limit is not None and described.may_have_table:
+        found = yield from _from_table(described, limit, most)
+        if found is not None:
+            return found
     starts, sizes = array("q"), array("I")
     at, possible, trailer = described.stop, 0, 4 * described.block_checksums
     while True:
@@ -113,17 +128,53 @@ def walk(
     if described.content_checksum:
         need(at, 4, "the checksum")
         checksum, at = at, at + 4
-    # Only frames that say how long they are have a table behind them: of others nobody has to look
-    # at bytes that a stream may not have yet.
-    while described.content_nbytes is not None and (limit is None or at + 8 <= limit):
-        magic, length = struct.unpack("<II", (yield at, 8))
-        if magic & ~0xF != _SKIPPABLE or (limit is not None and at + 8 + length > limit):
-            break
-        at += 8 + length
+    # Of frames that cannot have a table nobody looks at bytes that a stream may not have yet.
+    table = 8 + 4 * len(starts)
+    if described.may_have_table and (limit is None or at + table <= limit):
+        may_end_here = limit is None and behind < 8
+        begin = bytes((yield at, -8 if may_end_here else 8))
+        if begin == struct.pack("<II", TABLE, table - 8):
+            at += table
+        elif begin and may_end_here:
+            raise FormatError(
+                f"{where}: expected a table of blocks behind its LZ4 frame, which in a stream "
+                f"cannot be told from the next packet; read it from a file or memory"
+            )
     return Frame(
         starts, sizes, described.block_most, described.independent, described.block_checksums,
         checksum, described.content_nbytes, at,
     )  # fmt: skip
+
+
+def _from_table(
+    described: _Descriptor, limit: int, most: int
+) -> Generator[tuple[int, int], Buffer, Frame | None]:
+    """The frame as the table at the end of the source has it; None if there is none of this frame.
+
+    How long a table is, is known from how many blocks there are; it is one of this frame if blocks
+    of these sizes end where it begins.
+    """
+    count = -(-most // described.block_most)
+    nbytes = 8 + 4 * count
+    table = limit - nbytes
+    if table < described.stop:
+        return None
+    data = bytes((yield table, nbytes))
+    if data[:8] != struct.pack("<II", TABLE, 4 * count):
+        return None
+    starts, sizes = array("q"), array("I", struct.unpack_from(f"<{count}I", data, 8))
+    at, possible = described.stop + 4, 0
+    for size in sizes:
+        stored = size & ~RAW
+        if not 0 < stored <= described.block_most:
+            return None
+        starts.append(at)
+        possible += stored if size & RAW else stored * _MOST_PER_BYTE
+        at += stored + 4
+    # The size of a block that is not there, which is 0, ends the frame.
+    if at != table or possible < most:
+        return None
+    return Frame(starts, sizes, described.block_most, True, False, None, most, limit)
 
 
 def _descriptor_nbytes(fixed: Buffer, where: str) -> int:

@@ -184,7 +184,10 @@ def dtype_of(code: int, where: str) -> np.dtype:
     name = CODES.get(code)
     if name is None:
         raise FormatError(f"{where}: dtype code {code} is none of a dense packet")
-    return scalar_type(name) if name == "bfloat16" else np.dtype(name).newbyteorder("<")
+    if name == "bfloat16":
+        return scalar_type(name)
+    # Through its letters, so that it is the dtype that everybody has where that is little endian.
+    return np.dtype(np.dtype(name).newbyteorder("<").str)
 
 
 def code_of(dtype: np.dtype) -> int:

@@ -5,7 +5,8 @@ bytes, and returns the outline: which kind of packet, of which shape, and at whi
 lie. Whoever drives it has a buffer, a file of which a few bytes are read, a socket, an asyncio
 stream; it sees of a packet only what states lengths, never values. Every length is checked against
 what lies around it, and against ``size`` where that is known, before anything of that length is
-asked for.
+asked for. A negative ``nbytes``, which only parsers of streams (``size=None``) yield, asks for at
+most so many: fewer are sent if the stream ends there.
 
 Rule: the tenso 0.24.0 source distribution, ``crates/tenso/src/lib.rs``.
 """
@@ -172,7 +173,7 @@ def outline(
     ((2, 3), (64, 76), 76)
     """
     if depth > _MAX_DEPTH:
-        raise FormatError(f"{where}: bundles lie more than {_MAX_DEPTH} deep in each other")
+        raise FormatError(f"{where}: packets lie more than {_MAX_DEPTH} deep in each other")
     place = _Place(size, legacy, where, depth)
     # The shortest packet there is, an empty bundle of an old version, has eight bytes.
     room = 10 if size is None else min(10, size - start)
@@ -250,6 +251,7 @@ def _quantized(header: Header, start: int, place: _Place) -> Parsing[Packet]:
                 f"{place.where}: scheme, groups and number of scales ({meta[:9].hex(' ')}) do not "
                 f"fit the shape {shape}"
             )
+    axis = axis if _SCHEMES[scheme] == "per_channel" else 0  # means nothing otherwise
     scales = at + meta_nbytes
     zero_points = scales + 4 * parameters
     place.check(zero_points + 4 * parameters, f"{parameters} scales and zero points")
