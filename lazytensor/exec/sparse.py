@@ -8,28 +8,42 @@ and its elements are put in their places.
 Input dimensions that feed the same source dimension, or source dimensions fed by the same input
 dimension, belong together (a joint gather, a diagonal); dimensions that do not are independent, and
 the groups of the whole are the product of the groups of the parts.
+
+Where a source hands over single cells (``plan.source.CellsSource``), compiled code picks what is
+wanted out of each while it is in the cache, in several threads. The loop over groups in NumPy is
+for all other sources, and gives the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import product
-from typing import NamedTuple
+from contextlib import closing
+from functools import partial
+from itertools import pairwise, product
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from lazytensor.plan.index import IndexTransform, OutputIndexMethod
-from lazytensor.plan.source import Box, Source
+from lazytensor.exec.kernels.choice import compiled, is_compiled
+from lazytensor.exec.kernels.gather_cells import (
+    Entries,
+    GatherConsumer,
+    entries_of,
+    group_points,
+)
+from lazytensor.exec.kernels.gather_parts import Part, Space, innermost_last, parts_of, places_of
+from lazytensor.native.kernels.gather_block import PLACE_BITS
+from lazytensor.plan.index import IndexTransform
+from lazytensor.plan.source import Box, CellsSource, Reading, Source
 
-__all__ = ["read_sparse", "sparse_boxes", "touched_cells"]
+__all__ = ["begin_gather", "gathers_together", "read_sparse", "sparse_boxes", "touched_cells"]
 
+_MOST_CELLS = 1 << 20
+"""Cells of one reading: a table of all of them is made before it begins."""
 
-class _Part(NamedTuple):
-    """Input dims that belong together and, per source dim they feed, all coordinates wanted."""
-
-    dims: tuple[int, ...]
-    coords: dict[int, np.ndarray]
+_SAVED_PER_POINT, _SAVED_PER_CELL = 1e-7, 5e-5
+"""About what compiled code saves, in seconds."""
 
 
 class _Group(NamedTuple):
@@ -42,28 +56,148 @@ class _Group(NamedTuple):
 
 def read_sparse(source: Source, transform: IndexTransform, out: np.ndarray) -> None:
     """Fill ``out`` (the shape of the transform's domain) with the source's values at its image."""
-    parts, fixed = _parts(transform)
-    shape = transform.domain.shape
-    lengths = tuple(math.prod(shape[d] for d in part.dims) for part in parts)
-    values = np.empty(lengths, source.spec.dtype)
-    for groups in product(*(list(_grouped(part, source)) for part in parts)):
-        _read_group(source, fixed, groups, values)
+    parts, fixed = parts_of(_space(source), transform)
+    driven = {d for part in parts for d in part.dims}
+    whole = out
+    out = out[tuple([slice(None) if d in driven else slice(0, 1) for d in range(out.ndim)])]
+    reading = _begin(source, parts, fixed, out)
+    if reading is None:
+        _read_groups(source, parts, fixed, out)
+    else:
+        with closing(reading):
+            reading.work()
+            reading.end()
+    if out.shape != whole.shape:
+        whole[...] = out
+
+
+def begin_gather(source: Source, transform: IndexTransform, out: np.ndarray) -> Reading | None:
+    """A ``read_sparse`` in compiled code, which several threads may work on; None without that."""
+    parts, fixed = parts_of(_space(source), transform)
+    driven = {d for part in parts for d in part.dims}
+    if any(n != 1 for d, n in enumerate(out.shape) if d not in driven):
+        return None
+    return _begin(source, parts, fixed, out)
+
+
+def gathers_together(source: Source, transform: IndexTransform) -> bool:
+    """Whether ``begin_gather`` would begin one now."""
+    cells = cast("CellsSource", source)
+    if not hasattr(source, "read_cells") or not transform.has_arrays:
+        return False
+    points = math.prod(transform.domain.shape)
+    there = is_compiled("gather", None) and is_compiled("gather_sort", None)
+    return there and cells.cell_strides(_cells_at_most(source, points)) is not None
+
+
+def _begin(
+    source: Source, parts: list[Part], fixed: dict[int, int], out: np.ndarray
+) -> Reading | None:
+    """The compiled reading; nothing is read yet."""
+    if not parts or not hasattr(source, "read_cells"):
+        return None
+    saves = out.size * _SAVED_PER_POINT + _SAVED_PER_CELL
+    run = compiled("gather", None, saves)
+    sort = compiled("gather_sort", None, saves)
+    compiled("chunks", None, 0.0)  # who reads never waits for what decodes
+    if run is None or sort is None:
+        return None
+    giver = cast("CellsSource", source)
+    strides = giver.cell_strides(_cells_at_most(source, out.size))
+    if strides is None:
+        return None
+    entries = [_at_one(source, d, coordinate) for d, coordinate in fixed.items()]
+    for part in innermost_last(parts, out):
+        numbers = tuple(part.along)
+        steps = [strides[d] for d in numbers]
+        dims = list(part.along.values())
+        entries.append(entries_of(numbers, dims, steps, places_of(part, out), sort))
+    if giver.whole_cells:
+        spec = source.spec
+        sizes = [
+            n if cells is None else cells.chunk
+            for n, cells in zip(spec.shape, spec.grid, strict=True)
+        ]
+        entries = [some.of_whole_cells(sizes, strides) for some in entries]
+    entries[-1] = entries[-1].in_runs(out.itemsize)
+    counts = {d: len(some.cells) for some in entries for d in some.dims}
+    extents = [counts[d] for d in range(len(strides))]
+    cells = math.prod([len(some.cells) for some in entries])
+    if cells > _MOST_CELLS or math.prod(extents) >= 1 << 62:
+        return None
+    weights = [math.prod(extents[d + 1 :]) for d in range(len(extents))]
+    chosen = np.zeros(1, np.int64)
+    for some in sorted(entries, key=lambda some: some.dims):
+        step = sum([weights[d] for d in some.dims])
+        chosen = (chosen[:, None] + step * np.arange(len(some.cells))).reshape(-1)
+    consumer = GatherConsumer(run, entries, out, strides)
+    return giver.read_cells(_tables(entries), chosen, consumer)
+
+
+def _space(source: Source) -> Space:
+    spec = source.spec
+    return Space(spec.shape, spec.domain.inclusive_min, spec.grid)
+
+
+def _cells_at_most(source: Source, points: int) -> int:
+    """How many cells are wanted, at most."""
+    counts = [1 if cells is None else cells.count for cells in source.spec.grid]
+    return min(points, math.prod(counts))
+
+
+def _at_one(source: Source, d: int, coordinate: int) -> Entries:
+    """The only entry of a dim that is held at one coordinate."""
+    at, cells = coordinate - source.spec.domain.inclusive_min[d], source.spec.grid[d]
+    number = 0 if cells is None else int(cells.cells_of(np.array([at]))[0])
+    none = np.zeros(1, np.int64)
+    return Entries(
+        (d,), np.array([0, 1]), none, none, None, np.array([[number]]), np.array([[[at, at]]])
+    )
+
+
+def _tables(entries: list[Entries]) -> list[np.ndarray]:
+    """What is wanted along each dim of the source, as ``CellsSource`` takes it."""
+    found: dict[int, np.ndarray] = {}
+    for some in entries:
+        for i, d in enumerate(some.dims):
+            ends = some.hulls[:, i] + (0, 1)
+            place = np.arange(len(ends)) << PLACE_BITS
+            found[d] = np.column_stack((some.cells[:, i], ends, place))
+    return [found[d] for d in sorted(found)]
+
+
+def _read_groups(source: Source, parts: list[Part], fixed: dict[int, int], out: np.ndarray) -> None:
+    """The same, cell by cell in NumPy."""
+    from lazytensor.exec.ahead import each_at_hand  # of use for few plans, and much to import
+
+    shape = out.shape
     driven = [d for part in parts for d in part.dims]
     broadcast = [d for d in range(len(shape)) if d not in driven]
-    target = out.transpose([*broadcast, *driven])
-    target[...] = values.reshape([shape[d] for d in driven])
+    first: tuple[Any, ...] = (*[0] * len(broadcast), ...)
+    target = out.transpose([*broadcast, *driven])[first]
+    lengths = tuple(math.prod(shape[d] for d in part.dims) for part in parts)
+    # What several dims look up together has one number here, and is put into their order later.
+    listed = len(driven) > len(parts)
+    values = np.empty(lengths, source.spec.dtype) if listed else target
+    grouped = [list(_grouped(part, source)) for part in parts]
+    boxes = partial(_group_box, source.spec.ndim, fixed)
+    with closing(each_at_hand(source, lambda: product(*grouped), boxes)) as groups_at_hand:
+        for groups in groups_at_hand:
+            _read_group(source, fixed, groups, values)
+    if listed:
+        target[...] = values.reshape([shape[d] for d in driven])
 
 
 def sparse_boxes(source: Source, transform: IndexTransform) -> Iterator[Box]:
     """The boxes that ``read_sparse`` reads, in order."""
-    parts, fixed = _parts(transform)
+    parts, fixed = parts_of(_space(source), transform)
     for groups in product(*(list(_grouped(part, source)) for part in parts)):
         yield _group_box(source.spec.ndim, fixed, groups)
 
 
 def touched_cells(source: Source, transform: IndexTransform) -> Iterator[dict[int, np.ndarray]]:
     """Cells of the source's grid that the image touches, as products: source dim -> cells."""
-    parts, fixed = _parts(transform)
+    parts, fixed = parts_of(_space(source), transform)
     grid, lo = source.spec.grid, source.spec.domain.inclusive_min
     base: dict[int, np.ndarray] = {}
     for d, c in fixed.items():
@@ -72,9 +206,9 @@ def touched_cells(source: Source, transform: IndexTransform) -> Iterator[dict[in
         base[d] = np.array([at])
     choices = []
     for part in parts:
-        if len(part.coords) == 1:
-            ((d, coords),) = part.coords.items()
-            choices.append([{d: np.unique(_cells(source, d, coords))}])
+        if len(part.along) == 1:
+            ((d, along),) = part.along.items()
+            choices.append([{d: np.unique(along.cell_numbers())}])
         else:
             groups = _grouped(part, source)
             choices.append([{d: np.array([c]) for d, c in g.cell.items()} for g in groups])
@@ -85,71 +219,17 @@ def touched_cells(source: Source, transform: IndexTransform) -> Iterator[dict[in
         yield merged
 
 
-def _parts(transform: IndexTransform) -> tuple[list[_Part], dict[int, int]]:
-    """Independent parts of a transform, and the source dims held at one coordinate."""
-    fed: dict[int, frozenset[int]] = {}
-    fixed: dict[int, int] = {}
-    for d, m in enumerate(transform.output):
-        if m.method == OutputIndexMethod.constant:
-            fixed[d] = m.offset
-        elif m.method == OutputIndexMethod.single_input_dimension:
-            fed[d] = frozenset([m.input_dimension])
-        else:
-            varying = [i for i, n in enumerate(m.index_array.shape) if n > 1]
-            if varying:
-                fed[d] = frozenset(varying)
-            else:
-                fixed[d] = m.offset + m.stride * int(m.index_array.reshape(-1)[0])
-    components: list[tuple[set[int], list[int]]] = []
-    for d, inputs in fed.items():
-        joined: tuple[set[int], list[int]] = (set(inputs), [d])
-        rest = []
-        for component in components:
-            if component[0] & inputs:
-                joined = (joined[0] | component[0], component[1] + joined[1])
-            else:
-                rest.append(component)
-        components = [*rest, joined]
-    return [_part(transform, tuple(sorted(i)), ds) for i, ds in components], fixed
-
-
-def _part(transform: IndexTransform, dims: tuple[int, ...], source_dims: list[int]) -> _Part:
-    shape = tuple(transform.domain.shape[i] for i in dims)
-    coords = {}
-    for d in source_dims:
-        m = transform.output[d]
-        if m.method == OutputIndexMethod.single_input_dimension:
-            i = m.input_dimension
-            along = transform.domain.inclusive_min[i] + np.arange(transform.domain.shape[i])
-            along = along.reshape([-1 if j == i else 1 for j in dims])
-        else:
-            squeezed = tuple(j for j in range(m.index_array.ndim) if j not in dims)
-            along = m.index_array.squeeze(squeezed)
-        values = m.offset + m.stride * along
-        coords[d] = np.broadcast_to(values, shape).reshape(-1)
-    return _Part(dims, coords)
-
-
-def _cells(source: Source, d: int, coords: np.ndarray) -> np.ndarray:
-    cells = source.spec.grid[d]
-    if cells is None:
-        return np.zeros(coords.shape, np.int64)
-    return cells.cells_of(coords - source.spec.domain.inclusive_min[d])
-
-
-def _grouped(part: _Part, source: Source) -> Iterator[_Group]:
+def _grouped(part: Part, source: Source) -> Iterator[_Group]:
     """The elements of a part by the cell they lie in, each group in ascending element order."""
-    dims = list(part.coords)
-    codes = np.stack([_cells(source, d, part.coords[d]) for d in dims])
-    order = np.lexsort(codes[::-1])
-    ordered = codes[:, order]
-    starts = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1
-    for where in np.split(order, starts):
-        where = np.sort(where)
+    order, first, cells = group_points(list(part.along.values()))
+    lows = source.spec.domain.inclusive_min
+    coords = {d: along.positions()[order] + lows[d] for d, along in part.along.items()}
+    ends = first.tolist()
+    for number, (start, end) in enumerate(pairwise(ends)):
         yield _Group(
-            where,
-            {d: part.coords[d][where] for d in dims},
-            {d: int(codes[k, where[0]]) for k, d in enumerate(dims)},
+            order[start:end],
+            {d: some[start:end] for d, some in coords.items()},
+            dict(zip(part.along, cells[number].tolist(), strict=True)),
         )
 
 
@@ -158,14 +238,43 @@ def _read_group(
 ) -> None:
     rank = source.spec.ndim
     box = _group_box(rank, fixed, groups)
+    block = np.empty([b - a for a, b in box], source.spec.dtype)
+    source.read_into(box, block)
+    if all(len(group.coords) == 1 for group in groups):
+        _take_each(block, box, groups, values)
+        return
     index: list[np.ndarray] = [np.zeros((), np.intp)] * rank
     for axis, group in enumerate(groups):
         along = [-1 if k == axis else 1 for k in range(len(groups))]
         for d, coords in group.coords.items():
             index[d] = (coords - box[d][0]).reshape(along)
-    block = np.empty([b - a for a, b in box], source.spec.dtype)
-    source.read_into(box, block)
     values[np.ix_(*(group.where for group in groups))] = block[tuple(index)]
+
+
+def _take_each(block: np.ndarray, box: Box, groups: tuple[_Group, ...], values: np.ndarray) -> None:
+    """Put dims that are each looked up on their own into place, stretches of them as slices."""
+    dims = [d for group in groups for d in group.coords]
+    rest = [d for d in range(block.ndim) if d not in dims]
+    corner: tuple[Any, ...] = (..., *[0] * len(rest))
+    found = block.transpose([*dims, *rest])[corner]
+    spot: list[slice | np.ndarray] = []
+    for axis, (d, group) in enumerate(zip(dims, groups, strict=True)):
+        taken = _stretch(group.coords[d] - box[d][0])
+        spot.append(_stretch(group.where))
+        found = found[(*[slice(None)] * axis, taken)]
+    arrays = [part for part in spot if not isinstance(part, slice)]
+    if len(arrays) < 2:
+        values[tuple(spot)] = found
+    else:
+        values[np.ix_(*(group.where for group in groups))] = found
+
+
+def _stretch(numbers: np.ndarray) -> slice | np.ndarray:
+    """A slice where numbers ascend one by one."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    if last - first + 1 == len(numbers) and (numbers[1:] - numbers[:-1] == 1).all():
+        return slice(first, last + 1)
+    return numbers
 
 
 def _group_box(rank: int, fixed: dict[int, int], groups: tuple[_Group, ...]) -> Box:

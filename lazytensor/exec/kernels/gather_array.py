@@ -1,0 +1,64 @@
+"""A gather from an array in memory in compiled code: an array is one cell that is not cut.
+
+NumPy looks elements up one index array after the other, and copies what it found into its place;
+here every element is copied once, from where its byte offset says. The twin is
+``kernels.gather.apply_transform``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lazytensor.exec.kernels.choice import compiled
+from lazytensor.exec.kernels.gather_cells import GatherConsumer, entries_of
+from lazytensor.exec.kernels.gather_parts import Space, innermost_last, parts_of, places_of
+from lazytensor.plan.index import IndexTransform
+
+__all__ = ["gather_array"]
+
+_SAVED_PER_ELEMENT = 1e-9
+_FEWEST = 1 << 12
+"""Elements that NumPy has looked up before the tables would be made."""
+
+
+def gather_array(
+    transform: IndexTransform, array: np.ndarray, origin: Sequence[int], out: np.ndarray
+) -> bool:
+    """Fill ``out`` as ``apply_transform`` does; False, and nothing done, without compiled code.
+
+    ``OutOfBoundsError`` if a coordinate of the image is not in the array.
+    """
+    if out.size < _FEWEST or array.dtype.hasobject or array.dtype.kind == "T":
+        return False
+    if not array.itemsize or out.dtype != array.dtype:
+        return False
+    run = compiled("gather", None, out.size * _SAVED_PER_ELEMENT)
+    if run is None:
+        return False
+    parts, fixed = parts_of(Space(array.shape, origin, [None] * array.ndim), transform)
+    driven = {d for part in parts for d in part.dims}
+    if not parts or any(n != 1 for d, n in enumerate(out.shape) if d not in driven):
+        return False
+    entries = [
+        entries_of(
+            tuple(part.along),
+            list(part.along.values()),
+            [array.strides[d] for d in part.along],
+            places_of(part, out),
+        )
+        for part in innermost_last(parts, out)
+    ]
+    corner = {d: slice(c - origin[d], c - origin[d] + 1) for d, c in fixed.items()}
+    for some in entries:
+        for d, (low, high) in zip(some.dims, some.hulls[0].tolist(), strict=True):
+            corner[d] = slice(low, high + 1)
+    entries[-1] = entries[-1].in_runs(array.itemsize)
+    while len(entries) > 1 and (row := entries[-1].nbytes) is not None and len(row) == 1:
+        # All that is inside is one run: rows of the next part are longer runs, or lists of such.
+        entries[-2:] = [entries[-2].of_rows(int(row[0]))]
+    piece = array[tuple([corner[d] for d in range(array.ndim)])]
+    consumer = GatherConsumer(run, entries, out, array.strides)
+    consumer.take(piece, [0] * array.ndim)
+    return True
