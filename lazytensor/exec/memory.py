@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import NamedTuple
 
@@ -18,10 +19,12 @@ from lazytensor.errors import MemoryLimitError
 from lazytensor.exec.recording import waiting
 from lazytensor.plan.cost import format_bytes
 
-__all__ = ["Budget", "TaskOf", "available_memory", "memory_limit", "thread_count"]
+__all__ = [
+    "SPARE", "WAITING", "Budget", "Spare", "TaskOf", "available_memory", "memory_limit", "sparing",
+    "thread_count",
+]  # fmt: skip
 
-
-_WAITING = 16
+WAITING = 16
 """Worker threads that suffice to keep a network busy, each asking for some megabytes at once."""
 
 
@@ -33,7 +36,7 @@ def thread_count(threads: int | None = None, *, remote: bool = False) -> int:
     asked = option("threads") if threads is None else threads
     if asked is not None:
         return int(asked)
-    return max(_cpus(), _WAITING) if remote else _cpus()
+    return max(_cpus(), WAITING) if remote else _cpus()
 
 
 def _cpus() -> int:
@@ -128,3 +131,51 @@ class Budget:
             with self._returned:
                 self.free += nbytes
                 self._returned.notify_all()
+
+
+class Spare:
+    """The bytes that tasks leave, for what may be fetched before it is needed.
+
+    Who takes some never waits for more of it while he holds any: what cannot be had is done
+    without. Beside bytes there are so many places for those who fetch.
+
+    >>> spare = Spare(100)
+    >>> spare.take(70), spare.take(70), spare.give(70), spare.take(70)
+    (True, False, None, True)
+    """
+
+    __slots__ = ("_free", "_lock", "_places", "nbytes")
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = self._free = nbytes
+        self._places = WAITING
+        self._lock = threading.Lock()
+
+    def take(self, nbytes: int, places: int = 1) -> bool:
+        """Take so many bytes and places, if they are free."""
+        with self._lock:
+            if nbytes > self._free or places > self._places:
+                return False
+            self._free -= nbytes
+            self._places -= places
+            return True
+
+    def give(self, nbytes: int) -> None:
+        """Give bytes and a place back."""
+        with self._lock:
+            self._free += nbytes
+            self._places += 1
+
+
+SPARE: ContextVar[Spare | None] = ContextVar("lazytensor_spare", default=None)
+"""What the run of this context has to spare; None: nothing."""
+
+
+@contextmanager
+def sparing(spare: Spare) -> Iterator[None]:
+    """Let the tasks of a run use what they leave together."""
+    token = SPARE.set(spare)
+    try:
+        yield
+    finally:
+        SPARE.reset(token)

@@ -194,6 +194,11 @@ class _CountedObject(StoredObject):
         self._store.record("range", self._key, start, start + nbytes)
         return data
 
+    def read_into(self, start: int, out: memoryview) -> None:
+        """The bytes from ``start`` on, counted."""
+        self.inner.read_into(start, out)
+        self._store.record("range", self._key, start, start + len(out))
+
     def read_many(
         self, ranges: Sequence[tuple[int, int]], scratch: Scratch | None = None
     ) -> Iterator[Buffer]:

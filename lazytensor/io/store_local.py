@@ -70,18 +70,29 @@ class _LocalObject(StoredObject):
 
     def read(self, start: int, nbytes: int, scratch: Scratch | None = None) -> Buffer:
         """Exactly ``nbytes`` bytes from ``start``."""
+        self._check(start, nbytes)
+        view = scratch.take(ENCODED, nbytes) if scratch else memoryview(bytearray(nbytes))
+        self._read_all(start, view)
+        return view
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill ``out`` from ``start`` on, with nothing between the file and it."""
+        self._check(start, len(out))
+        self._read_all(start, out)
+
+    def _check(self, start: int, nbytes: int) -> None:
         if start < 0 or nbytes < 0 or start + nbytes > self.size:
             raise SourceError(
                 f"{self._path}: bytes [{start}, {start + nbytes}) of {self.size} do not exist"
             )
-        view = scratch.take(ENCODED, nbytes) if scratch else memoryview(bytearray(nbytes))
+
+    def _read_all(self, start: int, view: memoryview) -> None:
         try:
             count = _fill(self._fd, view, start)
         except OSError as error:
             raise SourceError(f"{self._path}: {error}") from error
-        if count < nbytes:
+        if count < len(view):
             raise SourceError(f"{self._path} shrank while it was read")
-        return view
 
     def close(self) -> None:
         """Close the file, once."""

@@ -19,7 +19,7 @@ from lazytensor.io.store_local import LocalStore
 from lazytensor.io.store_memory import DictStore
 from lazytensor.io.store_retry import patiently, shown
 
-__all__ = ["http_session", "is_zarr_node", "make_store", "resolve_store"]
+__all__ = ["file_system", "http_session", "is_zarr_node", "make_store", "resolve_store"]
 
 _LOCAL_SCHEMES = ("file", "local")
 # Files of a store that people name in place of the folder that they are in.
@@ -173,7 +173,7 @@ def _remote(url: str, options: dict[str, Any], missing: tuple[int, ...]) -> Stor
     first, mark, rest = url.partition("::")
     if mark and (first == "zip" or first.startswith("zip://")):
         return _zip_inside(first.removeprefix("zip").removeprefix("://"), rest, options, missing)
-    fs, path = _file_system(url, options)
+    fs, path = file_system(url, options)
     return _of_file_system(fs, path, missing)
 
 
@@ -185,7 +185,7 @@ def _zip_inside(root: str, url: str, options: dict[str, Any], missing: tuple[int
         path = _path_of(rest, windows=os.name == "nt") if mark else url
         folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
         return _zip_store(LocalStore(folder), name, root=root)
-    fs, path = _file_system(url, options)
+    fs, path = file_system(url, options)
     return _zip_in(fs, path, root, missing)
 
 
@@ -195,7 +195,7 @@ def _zip_in(fs: Any, path: str, root: str, missing: tuple[int, ...]) -> Store:
     return _zip_store(_of_file_system(fs, f"{folder}{mark}{query}", missing), name, root=root)
 
 
-def _file_system(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+def file_system(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     """The file system and the path that a URL means, once the necessary is at hand."""
     from fsspec.core import url_to_fs
 

@@ -12,14 +12,14 @@ import asyncio
 import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import CancelledError, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from lazytensor.plan.stopping import is_stopped
 
-__all__ = ["Gate", "gate_of", "run_on", "together"]
+__all__ = ["Gate", "Shared", "gate_of", "run_on", "together"]
 
 _T = TypeVar("_T")
 _POLL = 0.05
@@ -102,6 +102,34 @@ async def together(calls: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
     finally:
         for task in tasks:
             task.cancel()
+
+
+class Shared(Generic[_T]):
+    """Questions that are asked once, whoever else asks the same before the answer is there.
+
+    The last who no longer wants to know ends the asking.
+    """
+
+    __slots__ = ("_asked",)
+
+    def __init__(self) -> None:
+        self._asked: dict[Hashable, tuple[asyncio.Task[_T], list[None]]] = {}
+
+    async def answer(self, name: Hashable, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """What ``ask`` returns, or raises, for this name."""
+        asked = self._asked.get(name)
+        if asked is None or asked[0].done():
+            asked = self._asked[name] = asyncio.ensure_future(ask()), []
+        task, waiting = asked
+        waiting.append(None)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            waiting.pop()
+            if not waiting:
+                task.cancel()
+                if self._asked.get(name) is asked:
+                    del self._asked[name]
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -24,7 +24,7 @@ from lazytensor.errors import SourceChangedError, SourceError
 from lazytensor.io.scratch import Scratch
 from lazytensor.io.store import Buffer, Loaded, StoredObject, check_key, merge_ranges
 from lazytensor.io.store_fsspec import FsspecStore
-from lazytensor.io.store_portal import gate_of, run_on, together
+from lazytensor.io.store_portal import Shared, gate_of, run_on, together
 from lazytensor.io.store_retry import Patience, status_of
 from lazytensor.io.store_transport import Answer, ChangedError, Part, Transport, transport
 
@@ -56,11 +56,13 @@ class RemoteStore(FsspecStore):
         # What was last seen of objects: size and token. Guarded by nothing, since an entry that
         # gets lost costs one request and one that is out of date is noticed.
         self._known: OrderedDict[str, tuple[int, Hashable]] = OrderedDict()
+        self._looks: Shared[Answer | None] = Shared()
         super()._take(fs)  # the last, because it tells other threads that all is there
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("_transport")
+        for made in ("_transport", "_looks"):
+            state.pop(made)
         state["_known"] = OrderedDict()
         return state
 
@@ -108,6 +110,10 @@ class RemoteStore(FsspecStore):
         path = self._path(key)
         return await self._request(key, limit, lambda: self._transport.look(path, part))
 
+    async def _look_once(self, key: str, part: Part, limit: int) -> Answer | None:
+        """The same; those who ask at once, as tasks do that begin with the same shard, ask once."""
+        return await self._looks.answer((key, part), lambda: self._look(key, part, limit))
+
     def get(self, key: str, scratch: Scratch | None = None) -> Buffer | None:
         """The whole object, or None."""
         return self.get_many([key])[0]
@@ -154,7 +160,8 @@ class RemoteStore(FsspecStore):
         absent = [key for key in keys if key not in found]
         if absent:
             part, limit = _ahead(ahead), option("io_concurrency")
-            answers = self._run(lambda: together([self._look(key, part, limit) for key in absent]))
+            look = self._look_once if recall else self._look
+            answers = self._run(lambda: together([look(key, part, limit) for key in absent]))
             for key, answer in zip(absent, answers, strict=True):
                 found[key] = self._opened(key, answer)
         return [found[key] for key in keys]
@@ -231,8 +238,11 @@ class RemoteStore(FsspecStore):
         # Up to the next one if that is near, so that who merges them otherwise finds no gap.
         ends = [lo if hi < lo <= hi + self.gap else hi for (_, hi), (lo, _) in pairwise(merged)]
         ends += [hi for _, hi in merged[-1:]]
-        lacking = [opened.lacking(lo, hi) for (lo, _), hi in zip(merged, ends, strict=True)]
-        groups = [span for span in lacking if span is not None]
+        groups = [
+            span
+            for (lo, _), hi in zip(merged, ends, strict=True)
+            for span in opened.lacking(lo, hi, self.gap)
+        ]
         if groups and not self._transport.ranges:
             groups = [(0, opened.size)]
         try:
@@ -369,17 +379,20 @@ class _RemoteObject(StoredObject):
         """Whether a range is at hand."""
         return self._parts(start, end) is not None
 
-    def lacking(self, start: int, end: int) -> tuple[int, int] | None:
-        """What to fetch so that a range is at hand; None if it is."""
-        if self.holds(start, end):
-            return None
-        at = bisect_right(self._starts, start) - 1
-        if at >= 0:
-            start = max(start, self._starts[at] + len(self._spans[at]))
-        at = bisect_right(self._starts, end - 1) - 1
-        if at >= 0 and self._starts[at] + len(self._spans[at]) >= end:
-            end = self._starts[at]
-        return start, end
+    def lacking(self, start: int, end: int, gap: int) -> list[tuple[int, int]]:
+        """What to fetch so that a range is at hand: what is not, and what is if it is ``gap`` bytes
+        or less between two such parts."""
+        first, most = max(0, bisect_right(self._starts, start) - 1), end - start
+        holes: list[tuple[int, int]] = []
+        for lo, span in zip(self._starts[first:], self._spans[first:], strict=True):
+            if lo >= end:
+                break
+            if start < lo:
+                holes.append((start, lo))
+            start = max(start, lo + len(span))
+        if start < end:
+            holes.append((start, end))
+        return [(lo, hi) for lo, hi, _ in merge_ranges(holes, gap, most)]
 
     def _parts(self, start: int, end: int) -> list[memoryview] | None:
         """The pieces that make up a range, or None; spans begin and end in the same order."""

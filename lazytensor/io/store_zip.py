@@ -99,6 +99,12 @@ class _Section(StoredObject):
             raise SourceError(f"bytes [{start}, {start + nbytes}) of {self.size} do not exist")
         return self._whole.read(self._base + start, nbytes, scratch)
 
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill ``out`` from ``start`` of the stretch on."""
+        if start < 0 or start + len(out) > self.size:
+            raise SourceError(f"bytes [{start}, {start + len(out)}) of {self.size} do not exist")
+        self._whole.read_into(self._base + start, out)
+
     def read_many(
         self, ranges: Sequence[tuple[int, int]], scratch: Scratch | None = None
     ) -> Iterator[Buffer]:

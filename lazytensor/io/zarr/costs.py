@@ -19,6 +19,7 @@ from lazytensor.errors import FormatError
 from lazytensor.io.codec.pipeline import MOST_CHUNK_BYTES
 from lazytensor.io.scratch import KEPT_BYTES, thread_scratch
 from lazytensor.io.store import Store, StoredObject
+from lazytensor.io.zarr.ahead import touched
 from lazytensor.io.zarr.layout import Layout, PlainLayout, Where, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.reading import reads_compiled
@@ -56,12 +57,23 @@ def fetched(
     if meta.layout.is_sharded:
         return _in_shards(store, parts, meta.dtype.itemsize, named)
     sizes = _sizes(store, list(dict.fromkeys(part.key for part in parts)))
-    stored = {part.key: prod(part.layout.shape) for part in parts if sizes[part.key] is not None}
+    stored = {
+        part.key: _elements(meta, prefix, part) for part in parts if sizes[part.key] is not None
+    }
     return Fetched(
         sum(_of_file(part) or sizes[part.key] or 0 for part in parts if part.key in stored),
         len(stored),
         sum(stored.values()) * meta.dtype.itemsize,
     )
+
+
+def _elements(meta: ArrayMetadata, prefix: str, part: _Part) -> int:
+    """How many values an object holds."""
+    if not getattr(part.layout, "cut_off", False):
+        return prod(part.layout.shape)
+    indices = meta.keys.indices(part.key[len(prefix) :], meta.counts) or ()
+    along = zip(indices, part.layout.shape, meta.shape, strict=True)
+    return prod(min(size, n - i * size) for i, size, n in along)
 
 
 def _of_file(part: _Part) -> int | None:
@@ -74,22 +86,15 @@ def _of_file(part: _Part) -> int | None:
 def _parts(store: Store, meta: ArrayMetadata, prefix: str, read: Read) -> Iterator[_Part]:
     """The objects that a read touches, in the order in which it does."""
     box, steps = read
-    if meta.grid is not None:
-        for cell in meta.grid.cells(box, steps):
-            yield _Part(prefix + meta.keys.key(cell.indices), cell.layout, cell.where, False)
-        return
-    cells = [
-        pieces(lo, hi, size, step)
-        for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
-    ]
-    elements = prod(-(-(hi - lo) // step) for (lo, hi), step in zip(box, steps, strict=True))
-    partly = bool(elements) and reads_compiled(store, meta.layout, cells)
-    for indices, where in zip(
-        product(*[[piece[0] for piece in dim] for dim in cells]),
-        product(*[[piece[1] for piece in dim] for dim in cells]),
-        strict=True,
-    ):
-        yield _Part(prefix + meta.keys.key(indices), meta.layout, where, partly)
+    partly = False
+    if meta.grid is None and all(lo < hi for lo, hi in box):
+        cells = [
+            pieces(lo, hi, size, step)
+            for (lo, hi), step, size in zip(box, steps, meta.chunk_shape, strict=True)
+        ]
+        partly = reads_compiled(store, meta.layout, cells)
+    for key, layout, where in touched(meta, prefix, read):
+        yield _Part(key, layout, where, partly)
 
 
 def _sizes(store: Store, keys: Sequence[str]) -> dict[str, int | None]:

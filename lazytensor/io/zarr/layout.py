@@ -148,15 +148,21 @@ class PlainLayout:
         self._asked = False
 
     def compiled(
-        self, cells: Sequence[Sequence[Piece]], out: Place, fill: np.ndarray
+        self,
+        cells: Sequence[Sequence[Piece]],
+        out: Place,
+        fill: np.ndarray,
+        count: int | None = None,
     ) -> Cells | None:
         """The chunks of a box for the compiled way of decoding them, or None.
+
+        ``count``: how many of them are decoded, all by default.
 
         None where there is no compiled code for these chunks, or not yet, and where there is too
         little to do: what is compiled gains some microseconds a chunk, and the memory traffic of
         the copy to its place. Only that hands values over, so then nothing is too little.
         """
-        saves = self._saves(cells)
+        saves = self._saves(cells, count)
         if isinstance(out, Handed):
             saves += _COST_OF_COMPILED
         if saves < 0:
@@ -197,9 +203,23 @@ class PlainLayout:
         recipe = self._known_recipe()
         return recipe is not None and recipe.stands_alone
 
-    def _saves(self, cells: Sequence[Sequence[Piece]]) -> float:
+    def cell_strides(self, count: int) -> tuple[int, ...] | None:
+        """Bytes between the elements of a decoded chunk, per axis, where compiled code hands over
+        ``count`` of them now; else None."""
+        recipe, saves = self._known_recipe(), self._saves((), count)
+        if recipe is None or kernel("chunks", saves=saves + _COST_OF_COMPILED) is None:
+            return None
+        return recipe.strides
+
+    @property
+    def read_whole(self) -> bool:
+        """Whether all of a single chunk is read for a part of it, though that could be left out."""
+        recipe = self._known_recipe()
+        return recipe is not None and recipe.is_plain and self._saves((), 1) < 0
+
+    def _saves(self, cells: Sequence[Sequence[Piece]], count: int | None = None) -> float:
         """Seconds that compiled code saves."""
-        count = math.prod(map(len, cells))
+        count = math.prod(map(len, cells)) if count is None else count
         gain = count * (_GAIN_PER_CHUNK + self.decoder.nbytes * _GAIN_PER_BYTE)
         return gain - _COST_OF_COMPILED
 

@@ -48,13 +48,14 @@ _ARRAY_KEYS = _NODE_KEYS | {
 class ArrayMetadata(NamedTuple):
     """A zarr array as its metadata describes it.
 
-    ``zarr_format``: 2 or 3, None for N5. ``chunk_shape``: of a stored object (a shard, where there
+    ``zarr_format``: 2 or 3, None for N5, the name of another format that is read in the same way.
+    ``chunk_shape``: of a stored object (a shard, where there
     are any). ``layout``: how to read one. ``grid``: None where all objects are like that one; else
     the grid they lie in, and ``chunk_shape`` and ``layout`` are those of the largest. ``dtype``: of
     the values, in the machine's byte order. ``fill_value``: 0-d, read only.
     """
 
-    zarr_format: int | None
+    zarr_format: int | str | None
     shape: tuple[int, ...]
     dtype: np.dtype
     chunk_shape: tuple[int, ...]
@@ -114,7 +115,7 @@ class GroupMetadata(NamedTuple):
     ``zarr_format``: 2 or 3, None for N5.
     """
 
-    zarr_format: int | None
+    zarr_format: int | str | None
     attributes: Mapping[str, Any]
     document: Mapping[str, Any]
     consolidated: Mapping[str, Mapping[str, Any]] | None = None
@@ -125,7 +126,9 @@ class GroupMetadata(NamedTuple):
         return _format_name(self.zarr_format)
 
 
-def _format_name(zarr_format: int | None) -> str:
+def _format_name(zarr_format: int | str | None) -> str:
+    if isinstance(zarr_format, str):
+        return zarr_format
     return "n5" if zarr_format is None else f"zarr v{zarr_format}"
 
 

@@ -34,7 +34,7 @@ _MOST_LOOKED_AT = 64
 _SHOWN = 10
 _N5 = "attributes.json"
 _NAMES = (_V3, _ARRAY_V2, _GROUP_V2, _ATTRS_V2, _N5)
-_NAMES_OF: dict[int | None, tuple[str, ...]] = {3: (_V3,), 2: _NAMES[:-1]}
+_NAMES_OF: dict[int | str | None, tuple[str, ...]] = {3: (_V3,), 2: _NAMES[:-1]}
 """Where a node may be described; and where, if it is of the format of others around it."""
 _NODES_AT_ONCE = 64
 

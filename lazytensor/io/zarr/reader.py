@@ -24,6 +24,7 @@ from lazytensor.io.codec.compiled import Cells
 from lazytensor.io.handed import Handed, Place, divides, fill, part_of, put
 from lazytensor.io.scratch import Arena, Scratch, thread_arena, thread_scratch
 from lazytensor.io.store import Buffer, Store
+from lazytensor.io.zarr.ahead import objects_of, shards_of
 from lazytensor.io.zarr.grids import Cell, CellGrid
 from lazytensor.io.zarr.layout import Piece, PlainLayout, Where, cell_of, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
@@ -31,13 +32,16 @@ from lazytensor.io.zarr.objects import decode_objects
 from lazytensor.io.zarr.reading import (
     FilesReading,
     Plain,
+    ShardPart,
     ShardsReading,
+    paired_parts,
     reads_compiled,
     shard_parts,
+    single_cells,
     together,
 )
 from lazytensor.io.zarr.shard import ShardLayout
-from lazytensor.io.zarr.shard_batch import Part, fetch_shards
+from lazytensor.io.zarr.shard_batch import Part
 from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Consumer, Reading, window
@@ -144,6 +148,60 @@ class Reader:
             return None
         return self._begin_reading(self._pieces(box, steps), out)
 
+    def cell_strides(self, count: int) -> tuple[int, ...] | None:
+        """Bytes between the elements of a cell that ``read_cells`` hands over; None: not possible.
+
+        ``count``: about how many cells there are.
+        """
+        if self._store.folder is None or file_functions() is None or self._meta.grid is not None:
+            return None
+        inner = single_cells(self._meta.layout)
+        return None if inner is None else inner.cell_strides(count)
+
+    @property
+    def whole_cells(self) -> bool:
+        """Whether all of a cell is read for any part of it, as when it is read by itself."""
+        inner = single_cells(self._meta.layout)
+        if inner is None:
+            return False
+        return inner.read_whole or (self._meta.layout.is_sharded and inner.stands_alone)
+
+    def read_cells(
+        self, cells: Sequence[np.ndarray], numbers: np.ndarray, consumer: Consumer
+    ) -> Reading | None:
+        """Begin to hand over parts of single cells; None where ``cell_strides`` has none."""
+        meta, layout, folder = self._meta, self._meta.layout, self._store.folder
+        inner = single_cells(layout)
+        if self.cell_strides(len(numbers)) is None or folder is None or inner is None:
+            return None
+        dims: list[list[Piece]] = [
+            [
+                (cell, slice(lo - cell * size, hi - cell * size), slice(place, place + hi - lo))
+                for cell, lo, hi, place in dim.tolist()
+            ]
+            for dim, size in zip(cells, layout.grain, strict=True)
+        ]
+        handed = Handed(consumer, meta.dtype, [0] * len(dims), meta.shape)
+        chosen = np.unravel_index(numbers, [len(dim) for dim in dims])
+        index = np.stack([dim[i, 0] for dim, i in zip(cells, chosen, strict=True)], axis=1)
+        plain = self._plain(handed)
+        if isinstance(layout, ShardLayout):
+            parts = paired_parts(layout, index, numbers, self._key_of)
+            compiled = inner.compiled(dims, handed, layout.fill, len(numbers))
+            if compiled is None or parts is None:
+                return None
+            return self._begun(
+                ShardsReading(compiled, dims, handed, layout, self._store, plain), parts
+            )
+        compiled = inner.compiled(dims, handed, meta.fill_value, len(numbers))
+        if compiled is None:
+            return None
+        names = [self._key_of(one) for one in index.tolist()]
+        return FilesReading(compiled, dims, folder, names, plain, numbers)
+
+    def _key_of(self, index: Sequence[int]) -> str:
+        return self._prefix + self._meta.keys.key(tuple(index))
+
     def shares(self, box: Box, steps: Sequence[int]) -> bool:
         """Whether ``shared_read`` would begin one, were the shards opened that it opens."""
         elements = prod(-(-(hi - lo) // step) for (lo, hi), step in zip(box, steps, strict=True))
@@ -178,8 +236,12 @@ class Reader:
         if compiled is None:
             return None
         reading = ShardsReading(compiled, boxes, turned, layout, store, self._plain(out))
+        return self._begun(reading, shard_parts(layout, cells, boxes, self._keys(cells)))
+
+    def _begun(self, reading: ShardsReading, parts: Sequence[ShardPart]) -> Reading | None:
+        """A reading that has begun; None, and closed, where that cannot be."""
         try:
-            if reading.begin(shard_parts(layout, cells, boxes, self._keys(cells))):
+            if reading.begin(parts):
                 return reading
         except SourceError:
             # The plain way opens one shard at a time, and says what is wrong with which.
@@ -270,7 +332,7 @@ class Reader:
         store = self._store
         while batch := list(islice(keys, max(store.batch, _LOOK_AHEAD))):
             if store.batch > 1:
-                found: Iterable[Buffer | None] = store.get_many(batch)
+                found: Iterable[Buffer | None] = objects_of(store, batch)
             else:
                 found = (store.get(key, arena) for key in batch)
             for key, data in zip(batch, found, strict=True):
@@ -280,7 +342,7 @@ class Reader:
 
     def _read_batch(self, batch: list[_Task], out: np.ndarray, scratch: Scratch) -> None:
         """Fetch several objects with one request to the store."""
-        found = self._store.get_many([key for key, _, _ in batch])
+        found = objects_of(self._store, [key for key, _, _ in batch])
         count("bytes_read", sum(len(data) for data in found if data is not None))
         for (key, where, spot), data in zip(batch, found, strict=True):
             place = window(out, spot)
@@ -295,7 +357,7 @@ class Reader:
     def _read_shards(self, batch: Sequence[tuple[Part, Place]], scratch: Scratch) -> None:
         """Parts of several shards, fetched together."""
         store = self._store
-        ready, absent = fetch_shards(store, [part for part, _ in batch], scratch)
+        ready, absent = shards_of(store, [part for part, _ in batch], scratch)
         for (key, layout, where), place in batch:
             whole = ready.get(key)
             try:
@@ -332,7 +394,7 @@ class Reader:
                 self._read_cell(key, cell, None, window(out, cell.spot), scratch)
             return
         while batch := list(islice(cells, store.batch)):
-            found = store.get_many([key for key, _ in batch])
+            found = objects_of(store, [key for key, _ in batch])
             for (key, cell), data in zip(batch, found, strict=True):
                 place = window(out, cell.spot)
                 if data is None:

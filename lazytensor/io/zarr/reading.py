@@ -35,8 +35,8 @@ from lazytensor.native import file_functions
 from lazytensor.plan.counters import count
 
 __all__ = [
-    "MOST_SHARDS", "FilesReading", "Plain", "ShardPart", "ShardsReading", "reads_compiled",
-    "shard_parts", "together",
+    "MOST_SHARDS", "FilesReading", "Plain", "ShardPart", "ShardsReading", "paired_parts",
+    "reads_compiled", "shard_parts", "single_cells", "together",
 ]  # fmt: skip
 
 _SHORT_ROW = 128
@@ -90,7 +90,7 @@ def reads_compiled(store: Store, layout: Layout, cells: Sequence[Sequence[Piece]
 
 
 class FilesReading:
-    """Chunks that are a file each."""
+    """Chunks that are a file each. ``numbers``: which of the box; all of them by default."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class FilesReading:
         folder: str,
         keys: list[str],
         plain: Plain,
+        numbers: np.ndarray | None = None,
     ) -> None:
         self._cells = cells
         self._boxes = boxes
         self._keys = keys
         self._plain = plain
-        self._units = units_in_files(
-            [folder + key for key in keys], cells.recipe, _row(cells, boxes)
-        )
+        row = _row(cells, boxes) if numbers is None else 1
+        self._units = units_in_files([folder + key for key in keys], cells.recipe, row, numbers)
 
     def work(self) -> None:
         """Read and decode files."""
@@ -124,7 +124,8 @@ class FilesReading:
             if units.status[at] == NOT_THERE:
                 self._plain.miss(self._keys[at])
             else:
-                self._plain.read(self._keys[at], *cell_of(self._boxes, at))
+                where, spot = cell_of(self._boxes, int(units.numbers[at]))
+                self._plain.read(self._keys[at], where, spot)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -142,13 +143,47 @@ def _row(cells: Cells, boxes: Sequence[Sequence[Piece]]) -> int:
 
 class ShardPart(NamedTuple):
     """A shard of a box: its key, its part and place; which of its chunks along each of its axes,
-    and the numbers of those in C order."""
+    and the numbers of those in C order.
+
+    ``paired``: single chunks, with one number of ``cells`` along each axis; no box has them all.
+    """
 
     key: str
     where: Where
     spot: Where
     cells: tuple[slice | np.ndarray, ...]
     numbers: np.ndarray
+    paired: bool = False
+
+
+def single_cells(layout: Layout) -> PlainLayout | None:
+    """The layout of chunks that can be read one by one in compiled code, in shards or not."""
+    if isinstance(layout, PlainLayout):
+        return layout
+    if not isinstance(layout, ShardLayout) or layout.outer.codecs:
+        return None
+    in_order = layout.axes == tuple(range(len(layout.axes)))
+    return layout.inner if in_order and isinstance(layout.inner, PlainLayout) else None
+
+
+def paired_parts(
+    layout: ShardLayout,
+    index: np.ndarray,
+    numbers: np.ndarray,
+    key_of: Callable[[Sequence[int]], str],
+) -> list[ShardPart] | None:
+    """The shards of single chunks (``index``: (chunks, dims)); None if these are too many."""
+    shards, inside = np.divmod(index, np.array(layout.index.counts))
+    which, part = np.unique(shards, axis=0, return_inverse=True)
+    if len(which) > MOST_SHARDS:
+        return None
+    part = part.reshape(-1)
+    order = np.argsort(part, kind="stable")
+    ends = np.cumsum(np.bincount(part, minlength=len(which)))[:-1]
+    return [
+        ShardPart(key_of(shard), (), (), tuple(inside[some].T), numbers[some], True)
+        for shard, some in zip(which.tolist(), np.split(order, ends), strict=True)
+    ]
 
 
 def shard_parts(
@@ -241,6 +276,7 @@ class ShardsReading:
         self._store = store
         self._plain = plain
         self._keys: list[str] = []
+        self._paired = False
         self._shards: list[StoredObject] = []
         self._missing: list[str] = []
         self._unsound: list[ShardPart] = []
@@ -251,6 +287,7 @@ class ShardsReading:
 
     def begin(self, parts: Sequence[ShardPart]) -> bool:
         """Open the shards and find the chunks; False if that cannot be read here."""
+        self._paired = any(part.paired for part in parts)
         found: list[ShardPart] = []
         tables: list[np.ndarray] = []
         absent: list[np.ndarray] = []
@@ -275,6 +312,8 @@ class ShardsReading:
         good |= ~stored
         if not good.all():
             odd = np.unique(shard[~good])
+            if any(found[i].paired for i in odd):
+                return False
             self._unsound = [found[i] for i in odd]
             good = ~np.isin(shard, odd)
             numbers, starts, sizes = numbers[good], starts[good], sizes[good]
@@ -300,7 +339,7 @@ class ShardsReading:
             index = self._layout.index.read(whole, name, thread_scratch())
         except FormatError as error:
             raise self._plain.name(part.key, error) from error
-        if all(isinstance(cells, slice) for cells in part.cells):
+        if part.paired or all(isinstance(cells, slice) for cells in part.cells):
             return index[part.cells].reshape(-1, 2)
         dims = [np.arange(n)[cells] for n, cells in zip(index.shape, part.cells, strict=False)]
         chosen: np.ndarray = index[np.ix_(*dims)].reshape(-1, 2)
@@ -321,7 +360,8 @@ class ShardsReading:
             starts, sizes, ends, numbers = starts[order], sizes[order], ends[order], numbers[order]
         recipe = self._cells.recipe
         limit = 0 if recipe.stands_alone else store.merge_limit
-        groups = list(group_ranges(starts, ends, store.gap, limit))
+        # Single chunks are read one by one, as reading them one after the other would.
+        groups = list(group_ranges(starts, ends, -1 if self._paired else store.gap, limit))
         lengths = [members.stop - members.start for members, _, _ in groups]
         spans = np.array([(lo, hi) for _, lo, hi in groups], np.int64).reshape(-1, 2).T
         spans = spans.repeat(lengths, axis=1)

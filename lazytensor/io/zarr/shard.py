@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise, product
+from itertools import compress, pairwise, product
 
 import numpy as np
 
-from lazytensor.errors import ChunkDecodeError
+from lazytensor.errors import ChunkDecodeError, FormatError
 from lazytensor.io.codec.compiled import Cells, units_in_memory
 from lazytensor.io.codec.pipeline import ByteChain
 from lazytensor.io.codec.text import MOST_TEXT_BYTES
@@ -28,7 +28,7 @@ from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import window
 
-__all__ = ["ShardLayout", "Window", "group_ranges", "outside"]
+__all__ = ["ShardLayout", "Window", "group_ranges", "next_round", "outside"]
 
 
 def _merging(store: Store | None) -> tuple[int, int]:
@@ -78,6 +78,15 @@ def _follow(starts: np.ndarray, ends: np.ndarray, gap: int) -> bool:
     """Whether each range begins at the end of the one before, or at most so far behind it."""
     gaps = starts[1:] - ends[:-1]
     return bool(gaps.min(initial=0) >= 0) and bool(gaps.max(initial=0) <= gap)
+
+
+def next_round(rounds: Iterator[list[tuple[int, int]]]) -> list[tuple[int, int]] | None:
+    """The next of ``ShardLayout.rounds``; None after the last, and where an index is damaged:
+    reading will say so, with the name of the array."""
+    try:
+        return next(rounds, None)
+    except FormatError:
+        return None
 
 
 def outside(offset: int, size: int, shard: StoredObject, at: list[int]) -> ChunkDecodeError:
@@ -169,22 +178,49 @@ class ShardLayout:
         return None if self.outer.codecs else self.index.part
 
     def ahead_of(self, whole: StoredObject, key: Hashable) -> list[tuple[int, int]]:
-        """Half-open byte ranges to have at hand before ``ranges_of``: of the index, or all."""
+        """Half-open byte ranges to have at hand before ``rounds``: of the index, or all."""
         return [(0, whole.size)] if self.outer.codecs else self.index.unread(whole, key)
 
-    def ranges_of(
+    def rounds(
         self, whole: StoredObject, key: Hashable, where: Where, scratch: Scratch
-    ) -> list[tuple[int, int]]:
+    ) -> Iterator[list[tuple[int, int]]]:
         """Half-open byte ranges that reading the part ``where`` will ask for, for fetching ahead.
 
-        Nothing for shards in shards, and nothing of what an unsound index says: reading tells.
+        In rounds, since the index of a shard in a shard tells where its chunks are: what a round
+        names must be at hand before the next one is asked for, and first of all ``ahead_of``.
+        Nothing of what an unsound index says: reading tells.
         """
-        if self.outer.codecs or self.inner.is_sharded:
-            return []
-        part = _entries(self.index.read(whole, key, scratch), self.cells_of(where))
-        starts, sizes = part[(part != ABSENT).any(axis=1)].T
-        sound = self.sound(starts, sizes, whole.size)
-        return list(zip(starts[sound].tolist(), (starts + sizes)[sound].tolist(), strict=True))
+        if self.outer.codecs:
+            return
+        cells = self.cells_of(where)
+        part = _entries(self.index.read(whole, key, scratch), cells)
+        starts, sizes = part.T
+        sound = (part != ABSENT).any(axis=1) & self.sound(starts, sizes, whole.size)
+        begins, lengths = starts[sound].tolist(), sizes[sound].tolist()
+        if not isinstance(self.inner, ShardLayout):
+            yield [(start, start + size) for start, size in zip(begins, lengths, strict=True)]
+            return
+        windows = [Window(whole, start, size) for start, size in zip(begins, lengths, strict=True)]
+        names = [(key, start) for start in begins]
+        yield [
+            (start + lo, start + hi)
+            for start, window, name in zip(begins, windows, names, strict=True)
+            for lo, hi in self.inner.ahead_of(window, name)
+        ]
+        insides = compress(product(*[[piece[1] for piece in dim] for dim in cells]), sound.tolist())
+        left = {
+            start: self.inner.rounds(window, name, inside, scratch)
+            for start, window, name, inside in zip(begins, windows, names, insides, strict=True)
+        }
+        while left:
+            found: list[tuple[int, int]] = []
+            for start, rounds in list(left.items()):
+                ranges = next_round(rounds)
+                if ranges is None:
+                    del left[start]
+                else:
+                    found += [(start + lo, start + hi) for lo, hi in ranges]
+            yield found
 
     def inner_cells(self, shards: Sequence[Sequence[Piece]]) -> list[list[Piece]]:
         """The inner chunks of a box of shards, along each axis of the stored shards.

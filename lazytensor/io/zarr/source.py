@@ -17,6 +17,7 @@ import numpy as np
 
 from lazytensor.errors import SerializationError, SourceChangedError
 from lazytensor.io.store import Store, join_key
+from lazytensor.io.zarr.ahead import AtHand, ahead_nbytes, fetch_ahead
 from lazytensor.io.zarr.cached import ArrayWindows
 from lazytensor.io.zarr.costs import fetched, reading_nbytes, unit_sizes
 from lazytensor.io.zarr.metadata import ArrayMetadata
@@ -55,6 +56,9 @@ class ZarrSource:
 
     array: np.ndarray | None = None
     padded = True
+    # Of formats that are read in the same way: what they are called, and what else tells two apart.
+    _called = "zarr"
+    _variant: tuple[Hashable, ...] = ()
 
     def __init__(
         self,
@@ -89,16 +93,17 @@ class ZarrSource:
             chunks=meta.read_cells,
             together=meta.cells_together,
         )
-        self.label = f"zarr {store.name}/{node.path}".rstrip("/")
+        self.label = f"{self._called} {store.name}/{node.path}".rstrip("/")
         self._reader = Reader(store, meta, self._prefix, self.label, missing)
         self.key: Hashable = (
-            "zarr",
+            self._called,
             store.identity,
             node.path,
             node.token,
             self.spec.axes,
             missing,
             self._missing_status,
+            *self._variant,
         )
         self._windows = ArrayWindows(store, meta, self._prefix, self.key, self._reader)
 
@@ -143,7 +148,8 @@ class ZarrSource:
         return cast("Storage", facts)  # the protocol cannot say that its fields are read only
 
     def __repr__(self) -> str:
-        return f"ZarrSource({self.label!r}, shape={self._meta.shape}, dtype={self._meta.dtype})"
+        meta = self._meta
+        return f"{type(self).__name__}({self.label!r}, shape={meta.shape}, dtype={meta.dtype})"
 
     def read_into(self, box: Box, out: np.ndarray) -> None:
         """Fill ``out`` with the values of ``box``.
@@ -192,6 +198,31 @@ class ZarrSource:
             return False
         return self._reader.read_through(box, steps, consumer)
 
+    def cell_strides(self, count: int) -> tuple[int, ...] | None:
+        """Bytes between the elements of each of ``count`` cells that ``read_cells`` hands over.
+
+        None where it does not.
+        """
+        if CACHING.get() is not None:  # what is kept need not be decoded
+            return None
+        return self._reader.cell_strides(count)
+
+    @property
+    def whole_cells(self) -> bool:
+        """Whether ``read_cells`` had better be asked for whole cells."""
+        return self._reader.whole_cells
+
+    def read_cells(
+        self, cells: Sequence[np.ndarray], numbers: np.ndarray, consumer: Consumer
+    ) -> Reading | None:
+        """Begin to give ``consumer`` parts of chosen cells, each decoded once.
+
+        Errors as ``read_into``.
+        """
+        if CACHING.get() is not None:
+            return None
+        return self._reader.read_cells(cells, numbers, consumer)
+
     def shared_read(self, box: Box, steps: Sequence[int], out: np.ndarray) -> Reading | None:
         """A ``read_strided`` that several threads may work on, or None where there is none.
 
@@ -215,6 +246,16 @@ class ZarrSource:
     def fetched(self, reads: Sequence[Read]) -> Fetched:
         """What carrying out ``reads`` will fetch, from file sizes and shard indices."""
         return fetched(self._store, self._meta, self._prefix, reads, self._reader.named)
+
+    def fetch_ahead(self, reads: Sequence[Read]) -> AtHand | None:
+        """Fetch what ``reads`` will ask for; None where that is kept, or not asked for."""
+        if not self._store.remote or CACHING.get() is not None:
+            return None
+        return fetch_ahead(self._store, self._meta, self._prefix, reads)
+
+    def ahead_nbytes(self, reads: Sequence[Read]) -> int:
+        """Bytes that ``fetch_ahead`` has at hand at most."""
+        return ahead_nbytes(self._store, self._meta, reads)
 
     @property
     def fill_value(self) -> np.ndarray:

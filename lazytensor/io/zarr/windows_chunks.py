@@ -144,11 +144,12 @@ class Chunks:
         """
         known: dict[str, Hashable | None] = {}
         found: list[Hashable | None] = list(before)
-        # Chunks of one shard have one state.
-        old = list(dict.fromkeys([state for state in before if isinstance(state, FileState)]))
-        same = {state for state, good in zip(old, unchanged(old), strict=True) if good}
+        # Chunks of one shard have one state. (Hashes of so many take as long as the look at files.)
+        old = {id(state): state for state in before if isinstance(state, FileState)}
+        good = unchanged(list(old.values())).tolist()
+        same = {number for number, is_same in zip(old, good, strict=True) if is_same}
         for i, state in enumerate(before):
-            if state in same:
+            if id(state) in same:
                 continue
             key = self.key(numbers[i])
             if key not in known:
@@ -170,4 +171,4 @@ class Chunks:
         inode, mtime_ns, size = cast("tuple[int, int, int]", token)
         if time.time_ns() - mtime_ns <= _SETTLED_NS:
             return token, use.since
-        return FileState.of(store.folder + key, (inode, mtime_ns, size))
+        return FileState.of(store.folder, key, (inode, mtime_ns, size))
