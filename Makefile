@@ -6,11 +6,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types bench clean
+.PHONY: help demo test lint types bench clean
 
 help:
 	@echo "make demo [DATA=path]  run a lazy query on an OME-Zarr image, write a picture of it"
-	@echo "make test [ARGS=...]   run the tests (make test-all: the slow families too)"
+	@echo "make test [ARGS=...]   run the tests"
 	@echo "make lint, make types  ruff; mypy --strict"
 	@echo "make bench             time the library beside its peers"
 	@echo "make clean             remove caches and build products (not the environment)"
@@ -20,9 +20,6 @@ demo: $(VENV)/.installed
 	$(PY) -m lazytensor demo $(if $(DATA),"$(DATA)")
 
 test: $(VENV)/.installed-test
-	$(PY) -m pytest -m "not slow" $(ARGS)
-
-test-all: $(VENV)/.installed-test
 	$(PY) -m pytest $(ARGS)
 
 lint: $(VENV)/.installed-test

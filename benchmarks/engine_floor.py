@@ -24,6 +24,11 @@ class EngineFloor:
         self._floor = Floor()
         # It keeps the files open: once for each store.
         self._open = cache(self._floor.open)
+        self._of_threads = cache(Floor)
+
+    def use_threads(self, threads: int) -> None:
+        """So many from now on; they are kept, with their memory."""
+        self._floor = self._of_threads(threads)
 
     def _do(self, work: Any, dtype: Any, out: np.ndarray | None) -> Ready:
         if out is not None:

@@ -62,6 +62,10 @@ class Ours:
         lazytensor.set_config(kernels="numba")
         self.lt = lazytensor
 
+    def use_threads(self, threads: int) -> None:
+        """So many from now on."""
+        self.lt.set_config(threads=threads)
+
     def _open(self, path: Path) -> Any:
         return self.lt.scan_zarr(str(path))
 

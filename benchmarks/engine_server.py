@@ -77,6 +77,11 @@ class Server:
             values = values.astype(np.int64)
         return {"shape": list(values.shape), "digest": digest(values)}
 
+    def threads(self, *, count: int) -> dict[str, Any]:
+        """Let so many threads do the work from now on."""
+        self.library.use_threads(count)
+        return {}
+
     def measure(self, *, times: int = 1) -> dict[str, Any]:
         """Seconds of one run, of what is short the mean of several ``times``."""
         assert self.work is not None
@@ -114,6 +119,7 @@ def main() -> None:
     serve(
         {
             "prepare": server.prepare,
+            "threads": server.threads,
             "measure": server.measure,
             "peak": server.peak,
             "release": server.release,

@@ -75,11 +75,14 @@ class Work:
 
 
 class Floor:
-    """A contender that returns arrays of the right size with their elements in any order."""
+    """A contender that returns arrays of the right size with their elements in any order.
 
-    def __init__(self) -> None:
+    ``threads`` work on each; by default as many as there are processors for this process.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
         # The caller works too, as anybody's best loop would have it.
-        self._helpers = len(os.sched_getaffinity(0)) - 1
+        self._helpers = (threads or len(os.sched_getaffinity(0))) - 1
         self._threads = ThreadPoolExecutor(max(1, self._helpers))
 
     def open(self, path: Path) -> Work:

@@ -25,6 +25,7 @@ def main() -> int:
         subprocess.run([sys.executable, _HERE / script, "--readme", *options], check=False)
         for script, options in (
             ("engine.py", ["--start", "15"]),
+            ("engine_scaling.py", []),
             ("run.py", fused),
             ("remote.py", []),
             ("memory.py", fused),

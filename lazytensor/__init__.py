@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lazytensor import testing
+    from lazytensor import io, testing
     from lazytensor._operations import (
         abs,
         acos,
@@ -142,6 +142,8 @@ if TYPE_CHECKING:
         OutOfBoundsError,
         SerializationError,
         ShapeError,
+        SinkError,
+        SinkExistsError,
         SourceChangedError,
         SourceError,
         SourceNotFoundError,
@@ -196,6 +198,8 @@ if TYPE_CHECKING:
         unique_values,
         unstack,
     )
+    from lazytensor.functions_quantize import dequantize, quantize
+    from lazytensor.functions_sink import dump_tenso
     from lazytensor.functions_stats import histogram, minmax, normalize, quantile, stats
     from lazytensor.functions_views import (
         astype,
@@ -249,6 +253,7 @@ if TYPE_CHECKING:
     from lazytensor.plan.infinity import (
         inf,
     )
+    from lazytensor.plan.quantization import QuantizedArray
     from lazytensor.plan.source import (
         Source,
         Storage,
@@ -257,6 +262,7 @@ if TYPE_CHECKING:
         Axis,
         Schema,
     )
+    from lazytensor.quantized import QuantizedTensor
     from lazytensor.scanning import (
         open_ome_zarr,
         open_zarr,
@@ -265,6 +271,8 @@ if TYPE_CHECKING:
         scan_ome_zarr,
         scan_zarr,
     )
+    from lazytensor.scanning_tenso import open_tenso, scan_tenso
+    from lazytensor.sinking import LazySink
     from lazytensor.sources import (
         asarray,
         from_array,
@@ -300,7 +308,8 @@ _HOMES = {
     "errors": (
         "ChecksumError ChunkDecodeError DTypeError DataDependentShapeError DimensionError "
         "FormatError HoleError LazyTensorError MemoryLimitError OutOfBoundsError "
-        "SerializationError ShapeError SourceChangedError SourceError SourceNotFoundError"
+        "SerializationError ShapeError SinkError SinkExistsError SourceChangedError SourceError "
+        "SourceNotFoundError"
     ),
     "exec.events": "ProgressBar",
     "exec.interpret": "InterpretEngine",
@@ -316,6 +325,8 @@ _HOMES = {
         "moveaxis nonzero permute_dims repeat reshape roll squeeze take tile unique_all "
         "unique_counts unique_inverse unique_values unstack"
     ),
+    "functions_quantize": "dequantize quantize",
+    "functions_sink": "dump_tenso",
     "functions_stats": "histogram minmax normalize quantile stats",
     "functions_views": "astype cast downsample pad",
     "namespace": (
@@ -329,9 +340,13 @@ _HOMES = {
     "plan.domain": "Dim IndexDomain",
     "plan.index": "IndexTransform OutputIndexMap OutputIndexMaps OutputIndexMethod",
     "plan.infinity": "inf",
+    "plan.quantization": "QuantizedArray",
     "plan.source": "Source Storage",
     "plan.spec": "Axis Schema",
+    "quantized": "QuantizedTensor",
     "scanning": "open_ome_zarr open_zarr scan scan_npy scan_ome_zarr scan_zarr",
+    "scanning_tenso": "open_tenso scan_tenso",
+    "sinking": "LazySink",
     "sources": "asarray from_array from_dlpack scan_source virtual_chunked",
     "summaries": "Stats",
     "tensor": "LazyTensor",
@@ -345,31 +360,32 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 __all__ = [
     "Axis", "ChecksumError", "ChunkDecodeError", "Config", "DTypeError", "DataDependentShapeError",
     "Dim", "DimExpression", "DimensionError", "Estimate", "FormatError", "HoleError", "IndexDomain",
-    "IndexTransform", "InterpretEngine", "LazyTensor", "LazyTensorError", "LocalEngine",
+    "IndexTransform", "InterpretEngine", "LazySink", "LazyTensor", "LazyTensorError", "LocalEngine",
     "MemoryLimitError", "OmeImage", "OmePlate", "OmeWell", "OmeZarr", "OutOfBoundsError",
-    "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar", "QueryOptFlags",
-    "Schema", "SerializationError", "ShapeError", "Source", "SourceChangedError", "SourceError",
-    "SourceNotFoundError", "Stats", "Storage", "ZarrGroup", "__array_api_version__",
-    "__array_namespace_info__", "__version__", "abs", "acos", "acosh", "add", "all", "any",
-    "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2",
-    "atanh", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
-    "broadcast_to", "can_cast", "cast", "ceil", "clip", "collect_all", "complex128", "complex64",
-    "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod",
-    "cumulative_sum", "d", "diff", "divide", "downsample", "e", "empty", "empty_like", "equal",
-    "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16", "float32", "float64",
-    "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz",
-    "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor", "floor_divide", "from_array",
-    "from_dlpack", "full", "full_like", "get_config", "greater", "greater_equal", "histogram",
-    "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8", "isdtype",
-    "isfinite", "isin", "isinf", "isnan", "less", "less_equal", "linspace", "log", "log10", "log1p",
-    "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "map_blocks",
-    "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid", "metrics", "min", "minimum",
-    "minmax", "moveaxis", "multiply", "nan", "negative", "newaxis", "nextafter", "nonzero",
-    "normalize", "not_equal", "ones", "ones_like", "open_ome_zarr", "open_zarr", "overlay", "pad",
-    "permute_dims", "pi", "positive", "pow", "prod", "quantile", "real", "reciprocal", "remainder",
-    "repeat", "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr",
-    "scan_source", "scan_zarr", "searchsorted", "set_config", "sign", "signbit", "sin", "sinh",
+    "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar", "QuantizedArray",
+    "QuantizedTensor", "QueryOptFlags", "Schema", "SerializationError", "ShapeError", "SinkError",
+    "SinkExistsError", "Source", "SourceChangedError", "SourceError", "SourceNotFoundError",
+    "Stats", "Storage", "ZarrGroup", "__array_api_version__", "__array_namespace_info__",
+    "__version__", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin",
+    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bfloat16",
+    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
+    "cast", "ceil", "clip", "collect_all", "complex128", "complex64", "concat", "conj", "copysign",
+    "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "d", "dequantize", "diff",
+    "divide", "downsample", "dump_tenso", "e", "empty", "empty_like", "equal", "exp", "expand_dims",
+    "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "float8_e3m4", "float8_e4m3",
+    "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
+    "float8_e8m0fnu", "floor", "floor_divide", "from_array", "from_dlpack", "full", "full_like",
+    "get_config", "greater", "greater_equal", "histogram", "hypot", "iinfo", "imag", "inf", "int16",
+    "int32", "int4", "int64", "int8", "io", "isdtype", "isfinite", "isin", "isinf", "isnan", "less",
+    "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "map_blocks", "matmul", "matrix_transpose", "max",
+    "maximum", "mean", "meshgrid", "metrics", "min", "minimum", "minmax", "moveaxis", "multiply",
+    "nan", "negative", "newaxis", "nextafter", "nonzero", "normalize", "not_equal", "ones",
+    "ones_like", "open_ome_zarr", "open_tenso", "open_zarr", "overlay", "pad", "permute_dims", "pi",
+    "positive", "pow", "prod", "quantile", "quantize", "real", "reciprocal", "remainder", "repeat",
+    "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr", "scan_source",
+    "scan_tenso", "scan_zarr", "searchsorted", "set_config", "sign", "signbit", "sin", "sinh",
     "sort", "sqrt", "square", "squeeze", "stack", "stats", "std", "subtract", "sum", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "tril", "triu", "trunc",
     "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
@@ -378,8 +394,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":
-        return import_module("lazytensor.testing")
+    if name in ("io", "testing"):
+        return import_module(f"lazytensor.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'lazytensor' has no attribute {name!r}")

@@ -80,7 +80,7 @@ _constants: dict[tuple[Any, ...], Constant] = {}
 
 
 def as_node(obj: Operand) -> Node:
-    """The plan node of anything that ``asarray`` takes; no value is read.
+    """The plan node of anything that ``asarray`` takes, or a node itself; no value is read.
 
     Arrays are aliased, not copied. Raises ``DTypeError`` for what is no array, ``ShapeError`` for
     ragged nested lists.
@@ -88,7 +88,7 @@ def as_node(obj: Operand) -> Node:
     >>> as_node(np.arange(3)).shape
     (3,)
     """
-    node = getattr(obj, "_node", None)
+    node = getattr(obj, "_node", obj)
     if isinstance(node, Node):
         return node
     if isinstance(obj, np.generic) and not obj.dtype.hasobject:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,9 +25,12 @@ from lazytensor.plan.garbage import importing
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan
 
+if TYPE_CHECKING:
+    from lazytensor.plan.sink import Sink
+
 __all__ = [
     "EVERY_PASS", "check_flags", "check_out", "collect_implicitly", "collecting_forbidden",
-    "reads_from", "run", "run_in_background", "run_into", "scalar",
+    "reads_from", "run", "run_in_background", "run_into", "run_sinks", "scalar",
 ]  # fmt: skip
 
 EVERY_PASS = QueryOptFlags()
@@ -64,6 +67,28 @@ def run(
         progress=progress,
         cancel=cancel,
     )
+
+
+def run_sinks(
+    nodes: Sequence[Node],
+    sinks: Sequence[tuple[Sink, tuple[Node, ...]]],
+    *,
+    optimizations: QueryOptFlags = EVERY_PASS,
+    **keywords: Any,
+) -> list[np.ndarray]:
+    """Values of several nodes, and sinks written, each with the plans of its targets.
+
+    Keywords and errors as ``run``.
+    """
+    _check_allowed("sink")
+    check_flags(optimizations)
+    from lazytensor.exec.sinking import Sinking, collect_and_sink
+
+    if option("verbose"):
+        plans = [*nodes, *[node for _, some in sinks for node in some]]
+        _tell_plans(plans, keywords.get("engine", "auto"), optimizations)
+    chosen = [Sinking(sink, plans) for sink, plans in sinks]
+    return collect_and_sink(nodes, chosen, optimizations=optimizations, **keywords)
 
 
 @cache

@@ -75,6 +75,14 @@ def _cache_bytes(value: Any) -> int:
     return 0 if str(value).strip() == "0" else parse_bytes(value)
 
 
+def _folder(value: Any) -> str:
+    if value is False or str(value) in ("", "0", "false", "off"):
+        return ""
+    if value is True:
+        raise ValueError("True is no folder: give its path")
+    return os.path.abspath(os.path.expanduser(os.fspath(value)))
+
+
 def _one_of(*names: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in names:
@@ -94,6 +102,9 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "threads": (None, _positive),
     "io_concurrency": (128, _positive),
     "cache_bytes": (0, _cache_bytes),
+    "disk_cache": (None, _folder),
+    "disk_cache_bytes": (10 << 30, parse_bytes),
+    "disk_cache_local": (False, _flag),
     "engine": ("auto", _as_is),
     "kernels": ("auto", _one_of("auto", "numba", "numpy")),
     "implicit_collect": ("allow", _one_of("allow", "warn", "raise")),
@@ -101,10 +112,6 @@ _OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "progress": (False, _as_is),
     "verbose": (False, _flag),
 }
-
-# A cache on disk outlives the program that wrote it, and is read by others: without a format that
-# names versions and detects damage, an option for it would promise what nobody keeps.
-_LATER = frozenset({"disk_cache", "disk_cache_bytes"})
 
 _VARIABLES = {name: f"LAZYTENSOR_{name.upper()}" for name in _OPTIONS}
 
@@ -119,8 +126,6 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar("lazytensor_config", defaul
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     out = {}
     for name, value in options.items():
-        if name in _LATER:
-            raise ValueError(f"option {name!r} is not available in this version")
         if name not in _OPTIONS:
             raise ValueError(f"unknown option {name!r}; options are {', '.join(sorted(_OPTIONS))}")
         out[name] = None if value is None else _convert(name, value)
@@ -181,7 +186,7 @@ def get_config() -> dict[str, Any]:
     """Every option as it holds here.
 
     >>> sorted(get_config())[:2]
-    ['cache_bytes', 'engine']
+    ['cache_bytes', 'disk_cache']
     """
     return {name: option(name) for name in _OPTIONS}
 
@@ -202,6 +207,10 @@ class Config:
     (requests that this process has under way at once for each remote URL scheme), ``cache_bytes``
     (how much of decoded chunks this process keeps for later reads of them, in bytes or
     ``"256MiB"``; 0: nothing; chunks whose files have changed are noticed, once in each collect),
+    ``disk_cache`` (a folder where decoded chunks of remote stores are kept for later reads, by any
+    process of this user; ``False``: none), ``disk_cache_bytes`` (how much it may take on the disk),
+    ``disk_cache_local`` (keep chunks of local files there as well: where they lie on a slow disk or
+    take long to decode),
     ``engine``, ``kernels`` (``"numpy"``; ``"numba"``, compiled wherever there is such code, which
     the first run waits for; ``"auto"``, compiled where the work repays it, and without waiting),
     ``implicit_collect`` (``"allow"``, ``"warn"`` or ``"raise"``), ``recheck``, ``progress``,

@@ -21,6 +21,8 @@ __all__ = [
     "OutOfBoundsError",
     "SerializationError",
     "ShapeError",
+    "SinkError",
+    "SinkExistsError",
     "SourceChangedError",
     "SourceError",
     "SourceNotFoundError",
@@ -73,6 +75,14 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 
 class SourceChangedError(SourceError):
     """The metadata of a source is no longer what it was when the plan was built."""
+
+
+class SinkError(LazyTensorError, OSError):
+    """Writing a result failed; nothing of it can be seen, and what was there before is intact."""
+
+
+class SinkExistsError(SinkError, FileExistsError):
+    """There is something already where a result is to be written."""
 
 
 class FormatError(SourceError, ValueError):

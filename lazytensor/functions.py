@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from lazytensor.handoff import check_host_device, check_target, hand_over
 from lazytensor.per_dim import per_dim
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_block import BOUNDARIES, Call
+from lazytensor.sinking import LazySink, collect_sinks
 from lazytensor.tensor import LazyTensor
 
 __all__ = ["collect_all", "map_blocks", "metrics"]
@@ -124,7 +126,8 @@ def collect_all(
     """Values of several tensors; what they share is read and computed once.
 
     Keywords as ``LazyTensor.collect``; ``out`` has an array or None for each tensor. Returns a
-    list, or a handle with ``background=True``.
+    list, or a handle with ``background=True``. Sinks (``lt.LazySink``) may be among the tensors:
+    they are written, and what they give is in their places.
 
     >>> x = lt.asarray([1, 2, 3])
     >>> lt.collect_all([x.sum(), x.max()])
@@ -135,7 +138,8 @@ def collect_all(
             f"collect_all takes tensors one after another, not {type(tensors).__name__}"
         )
     given = list(tensors)
-    nodes = [as_node(x) for x in given]
+    sinks = [x for x in given if isinstance(x, LazySink)]
+    nodes = [None if isinstance(x, LazySink) else as_node(x) for x in given]
     check_target(to)
     if to in ("numpy", "dlpack"):
         check_host_device(device)
@@ -144,18 +148,22 @@ def collect_all(
         raise ShapeError(f"collect_all: {len(outs)} arrays in out for {len(nodes)} tensors")
     for x, node, array in zip(given, nodes, outs, strict=True):
         if array is not None:
+            if node is None:
+                raise ValueError(f"collect_all: {x!r} is written, and takes no array in out")
             with about(x):
                 check_out(node, array)
+    plans = [node for node in nodes if node is not None]
+    plans += [node for sink in sinks for node in sink.nodes]
     # An array that some plan reads from is filled when all plans have run.
     direct = [
-        None if array is None or any(reads_from(node, array) for node in nodes) else array
+        None if array is None or any(reads_from(node, array) for node in plans) else array
         for array in outs
     ]
 
     def compute(cancel: Any = None) -> list[Any]:
         with about(given):
-            values = run(
-                nodes,
+            collect = partial(collect_sinks, given) if sinks else partial(run, plans)
+            values = collect(
                 outs=direct,
                 engine=engine,
                 optimizations=optimizations,
@@ -163,8 +171,9 @@ def collect_all(
                 cancel=cancel,
             )
         return [
-            hand_over(value if array is None else _filled(array, value), to, device)
-            for value, array in zip(values, outs, strict=True)
+            value if node is None
+            else hand_over(value if array is None else _filled(array, value), to, device)
+            for value, node, array in zip(values, nodes, outs, strict=True)
         ]
 
     return run_in_background(compute) if background else compute()

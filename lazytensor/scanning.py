@@ -28,9 +28,10 @@ Options = Mapping[str, Any] | None
 def scan(uri: Any, **options: Any) -> LazyTensor:
     """The one array at a place, whatever its format; ``options`` go to the scanner of the format.
 
-    Recognises ``.npy`` files (``scan_npy``), zarr and N5 arrays, groups that hold one array
-    (``scan_zarr``), and OME-Zarr with one image (``scan_ome_zarr``). ``path=`` names an array in a
-    zarr group; ``image=`` or ``well=`` choose in an OME-Zarr.
+    Recognises ``.npy`` files (``scan_npy``), tenso packets and folders of them (``scan_tenso``),
+    zarr and N5 arrays, groups that hold one array (``scan_zarr``), and OME-Zarr with one image
+    (``scan_ome_zarr``). ``path=`` names an array in a zarr group; ``image=`` or ``well=`` choose in
+    an OME-Zarr.
 
     Raises ``FormatError`` listing what is there when that is several arrays, or when the format is
     not known, and ``SourceNotFoundError`` when there is nothing.
@@ -43,6 +44,7 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     """
     with importing():
         from lazytensor.io import npy, zarr
+        from lazytensor.io.tenso.sniff import is_tenso
 
     if uri is None or isinstance(uri, (int, float, np.ndarray, LazyTensor)):
         raise TypeError(
@@ -51,6 +53,10 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
         )
     if npy.is_npy(uri):
         return scan_npy(uri, **options)
+    if is_tenso(uri):
+        from lazytensor.scanning_tenso import scan_tenso
+
+        return scan_tenso(uri, **options)
     if options.get("path"):  # of an array: what holds it need not be looked at
         return scan_zarr(uri, **options)
     sniffed = {k: options[k] for k in ("missing_status", "storage_options") if k in options}
@@ -62,8 +68,8 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
         case "zarr-group":
             return _only_array(uri, options)
     raise FormatError(
-        f"{uri!r} is neither a .npy file, a zarr array nor OME-Zarr; lt.from_array takes arrays "
-        f"that another library has opened"
+        f"{uri!r} is neither a .npy file, a tenso packet, a zarr array nor OME-Zarr; "
+        f"lt.from_array takes arrays that another library has opened"
     )
 
 

@@ -31,13 +31,14 @@ from lazytensor.plan.nodes_block import Inspect
 from lazytensor.plan.source import Source, Storage
 from lazytensor.plan.spec import Axis, Schema
 from lazytensor.running import Running
+from lazytensor.sink_methods import SinkMethods
 
 __all__ = ["LazyTensor"]
 
 _T = TypeVar("_T")
 
 
-class LazyTensor(ArrangingMethods, AxisMethods, Running):
+class LazyTensor(ArrangingMethods, AxisMethods, SinkMethods, Running):
     """An array that is a plan: everything about it is known, nothing has been read.
 
     Made by ``lt.asarray``, ``lt.scan`` and their kin, never by calling the class. Immutable and

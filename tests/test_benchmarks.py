@@ -9,28 +9,48 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "engine.py"
+HOME = Path(__file__).parent.parent / "benchmarks"
 ROWS = ["read-lz4", "cast-lz4", "mean-lz4", "chain-raw", "spread-raw", "tiles-random", "batches"]
 OTHERS = {"numexpr": "numexpr", "xarray": "xarray", "blosc2 (in memory)": "blosc2"}
 """Contenders that are timed where their package is installed."""
 
 
-@pytest.mark.skipif(not SCRIPT.exists(), reason="the benchmarks are not here")
-@pytest.mark.skipif(
-    importlib.util.find_spec("tensorstore") is None, reason="tensorstore is not installed"
-)
-@pytest.mark.timeout(300)
-def test_a_small_run_of_the_engine_benchmark_is_right(tmp_path: Path) -> None:
+pytestmark = [
+    pytest.mark.skipif(not HOME.exists(), reason="the benchmarks are not here"),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where stores are kept."""
+    return tmp_path_factory.mktemp("data")
+
+
+def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Exit status 1 would mean that a contender failed, or differs from NumPy."""
-    contenders = ["lazytensor", "floor", "tensorstore", "dask"]
-    contenders += [name for name, module in OTHERS.items() if importlib.util.find_spec(module)]
     done = subprocess.run(
-        [
-            sys.executable, SCRIPT, "--quick", "--data", tmp_path, "--rows", *ROWS,
-            "--contenders", *contenders,
-        ],
+        [sys.executable, HOME / script, "--quick", *arguments],
         capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorstore") is None, reason="tensorstore is not installed"
+)
+def test_a_small_run_of_the_engine_benchmark_is_right(data: Path) -> None:
+    contenders = ["lazytensor", "floor", "tensorstore", "dask"]
+    contenders += [name for name, module in OTHERS.items() if importlib.util.find_spec(module)]
+    done = run("engine.py", "--data", data, "--rows", *ROWS, "--contenders", *contenders)
     assert "cast to float32, blosc-lz4" in done.stdout
     assert "WRONG" not in done.stdout and "failed" not in done.stdout
+
+
+def test_a_small_run_of_the_scaling_benchmark_is_right(data: Path) -> None:
+    rows = ("read-lz4", "mean-lz4", "spread-raw")
+    done = run("engine_scaling.py", "--data", data, "--rows", *rows)
+    assert "downsample 2×2×2 mean, blosc-lz4" in done.stdout
+    assert "zarr, 1 000 chunks a shard" in done.stdout
+    assert not list(data.glob("tmp*")), "what was made for one run is still there"

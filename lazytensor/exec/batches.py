@@ -23,7 +23,7 @@ from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.steps import run_program
-from lazytensor.plan.caching import CACHING, new_run
+from lazytensor.plan.caching import CACHING, DISK_CACHING, new_disk_run, new_run
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan, View
@@ -69,6 +69,7 @@ class WindowReader:
         self._threads = threads
         nbytes = option("cache_bytes") if cache_bytes is None else parse_bytes(cache_bytes)
         self._use = new_run(nbytes)
+        self._disk = new_disk_run()
         self._origin = np.array(node.domain.inclusive_min, np.int64)
         self._last = np.array(node.domain.exclusive_max, np.int64) - self.shape
         self._direct = _Direct.of(self.node, self.shape)
@@ -103,11 +104,12 @@ class WindowReader:
             )
         if not len(starts):
             return out
-        token = CACHING.set(self._use)
+        token, disk = CACHING.set(self._use), DISK_CACHING.set(self._disk)
         try:
             self._read(starts, out, cancel)
         finally:
             CACHING.reset(token)
+            DISK_CACHING.reset(disk)
         count("tasks")
         return out
 

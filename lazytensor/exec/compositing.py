@@ -40,10 +40,8 @@ from lazytensor.plan.source import Box
 __all__ = ["Composite", "composite_of", "computed_nodes", "inputs_to_compute"]
 
 _LOOKED_THROUGH = 1 << 15
-"""So many rectangles are compared with a box all at once, which takes 1 ns each."""
-
-_FEW = 1 << 7
-"""So many the compiled code looks through by itself."""
+"""So many rectangles are compared with a box one by one, which takes 1 ns each: by the compiled
+code itself, or all at once by NumPy."""
 
 _LAYER_SECONDS = 2e-6
 """What NumPy takes for a layer beyond the copying."""
@@ -62,8 +60,8 @@ class Composite:
     """
 
     __slots__ = (
-        "_covered", "_hi", "_index", "_layers", "_lo", "_nbytes", "_new", "_rows", "dtype", "fill",
-        "whole",
+        "_address", "_covered", "_filled", "_hi", "_index", "_layers", "_lo", "_nbytes", "_new",
+        "_rows", "dtype", "fill", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -82,12 +80,15 @@ class Composite:
         self._layers = layers
         self._new = new
         self._rows = rows
+        self._address = address_of(rows)
         # A row a dim: comparing all layers along one dim is what windows do.
         bounds = np.ascontiguousarray(rows[:, : 2 * rank].T)
         self._lo, self._hi = bounds[:rank].T, bounds[rank:].T
         self._nbytes = math.prod([max(0, b - a) for a, b in whole]) * dtype.itemsize
         self._index: IntervalIndex | None = None
         self._covered: bool | None = None
+        # What ``_filling`` found, once it did.
+        self._filled: tuple[np.ndarray, int] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Addresses mean nothing in another process.
@@ -158,14 +159,20 @@ class Composite:
             meets &= self._hi[:, d] > a
         return meets.nonzero()[0]
 
-    def _filling(self) -> np.ndarray | None:
-        """The value (1-d) of places without a layer, None if it is known that there are none."""
-        if self._covered is None and (self.fill is None or self._may_be_tiles()):
-            self._covered = is_covered(self.whole, self._lo, self._hi)
+    def _filling(self) -> tuple[np.ndarray, int] | None:
+        """The value (1-d) of places without a layer, and its address; None if it is known that
+        there are none."""
         if self._covered:
             return None
-        data = bytes(self.dtype.itemsize) if self.fill is None else self.fill
-        return np.frombuffer(data, self.dtype)
+        if self._filled is None:
+            if self._covered is None and (self.fill is None or self._may_be_tiles()):
+                self._covered = is_covered(self.whole, self._lo, self._hi)
+                if self._covered:
+                    return None
+            data = bytes(self.dtype.itemsize) if self.fill is None else self.fill
+            value = np.frombuffer(data, self.dtype)
+            self._filled = value, address_of(value)
+        return self._filled
 
     def _may_be_tiles(self) -> bool:
         """Whether the layers have as many elements as the result: finding out more may take ms."""
@@ -181,7 +188,7 @@ class Composite:
         first = int(hides[-1]) if len(hides) else 0
         filling = None if len(hides) else self._filling()
         if filling is not None:
-            target[...] = filling[0]
+            target[...] = filling[0][0]
         # One table for all slices: where from, to and behind in the target, and in the layer.
         inside = lo - self._lo[found]
         table = np.stack([lo - bounds[:, 0], hi - bounds[:, 0], inside, inside + hi - lo], axis=-1)
@@ -191,27 +198,23 @@ class Composite:
             target[place] = self._values(k)[part]
 
     def _paste_compiled(self, run: Kernel, box: Box, target: np.ndarray) -> None:
-        numbers = self._meeting(box) if len(self) > _FEW else None
+        numbers = self._meeting(box) if len(self) > _LOOKED_THROUGH else None
         count = len(self) if numbers is None else len(numbers)
         filling = self._filling()
         rank = len(box)
-        tables = np.array((*[n for pair in box for n in pair], *target.strides), np.int64)
-        memory = np.empty(block.PASTE_WORDS + 2 * count, np.int64)
-        at, work = address_of_words(tables), address_of_words(memory)
-        words = np.zeros(block.BLOCK_WORDS, np.int64)
-        words[block.ROWS] = address_of(self._rows)
-        words[block.COUNT] = count
-        words[block.RANK] = rank
-        words[block.NUMBERS] = 0 if numbers is None else address_of(numbers)
-        words[block.ITEM] = self.dtype.itemsize
-        words[block.BOX] = at
-        words[block.TARGET] = address_of(target)
-        words[block.TARGET_STRIDES] = at + 16 * rank
-        words[block.FILL] = 0 if filling is None else address_of(filling)
-        words[block.HITS] = work + 8 * block.PASTE_WORDS
-        words[block.WORK] = work
-        words[block.STREAMED] = target.nbytes >= _WINDOW and self._nbytes >= STREAMED_NBYTES
-        run(address_of_words(words))
+        # One piece of memory: the words in their order, the tables they name, and working memory.
+        tables = block.BLOCK_WORDS + 3 * rank
+        memory = np.empty(tables + block.PASTE_WORDS + 2 * count, np.int64)
+        base = address_of_words(memory)
+        at, work = base + 8 * block.BLOCK_WORDS, base + 8 * tables
+        memory[:tables] = (
+            self._address, count, rank, 0 if numbers is None else address_of(numbers),
+            self.dtype.itemsize, at, address_of(target), at + 16 * rank,
+            0 if filling is None else filling[1], work + 8 * block.PASTE_WORDS, work,
+            target.nbytes >= _WINDOW and self._nbytes >= STREAMED_NBYTES,
+            *[n for pair in box for n in pair], *target.strides,
+        )  # fmt: skip
+        run(base)
 
 
 def _restored(
@@ -245,6 +248,8 @@ def composite_of(node: Node) -> Composite | None:
 
 def inputs_to_compute(node: Node) -> tuple[Node, ...]:
     """The inputs of a node that a program has to compute: a composite has none."""
+    if type(node) is not Overlay and type(node) is not Join:
+        return node.inputs
     return node.inputs if composite_of(node) is None else ()
 
 

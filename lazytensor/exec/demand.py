@@ -28,6 +28,7 @@ from lazytensor.plan.nodes import (
     View,
 )
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
+from lazytensor.plan.ops_quantize import PARAMETERISED
 from lazytensor.plan.output_map import CONSTANT
 from lazytensor.plan.source import Box, Source
 
@@ -156,6 +157,12 @@ def _reading(
 
 
 def _elementwise(node: Elementwise, box: Box) -> BoxPlan:
+    if node.op in PARAMETERISED:
+        from lazytensor.exec.demand_quantize import rows_demand
+
+        rows = rows_demand(node, box)
+        if rows is not None:
+            return rows
     needs = []
     for x in node.inputs:
         if x.domain is node.domain:
@@ -254,6 +261,7 @@ _DEMANDS: Families[type[Node], Callable[[Any, Box], BoxPlan]] = Families(
         "lazytensor.plan.nodes_axis": "lazytensor.exec.demand_axis:DEMANDS",
         "lazytensor.plan.nodes_contract": "lazytensor.exec.demand_contract:DEMANDS",
         "lazytensor.plan.nodes_join": "lazytensor.exec.demand_join:DEMANDS",
+        "lazytensor.plan.nodes_quantize": "lazytensor.exec.demand_quantize:DEMANDS",
         "lazytensor.plan.nodes_sketch": "lazytensor.exec.demand_sketch:DEMANDS",
     },
     home,

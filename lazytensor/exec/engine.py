@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,15 +19,19 @@ from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.optimizing import optimize_together
 from lazytensor.exec.outputs import output
 from lazytensor.exec.pool import CancelToken
-from lazytensor.plan.caching import caching
+from lazytensor.plan.caching import caching, disk_caching, new_disk_run
 from lazytensor.plan.counters import count
 from lazytensor.plan.families import Families
 from lazytensor.plan.guard import in_reader
+from lazytensor.plan.keeping import keeping
 from lazytensor.plan.levels import derived_from
 from lazytensor.plan.node import Node, walk, walk_all
 from lazytensor.plan.nodes import Reshape, Scan, scan_below
 from lazytensor.plan.nodes_block import Call, Inspect
 from lazytensor.plan.nodes_join import Overlay
+
+if TYPE_CHECKING:
+    from lazytensor.plan.sink import Target
 
 __all__ = ["Engine", "collect_nodes", "is_tiny", "resolve_engine"]
 
@@ -93,8 +97,13 @@ def collect_nodes(
     optimizations: QueryOptFlags | None = None,
     progress: Any = None,
     cancel: CancelToken | None = None,
+    targets: Sequence[tuple[Node, Target]] = (),
 ) -> list[np.ndarray]:
-    """Values of plans, each C-contiguous, writable, owned and 64-byte aligned, or its ``out``."""
+    """Values of plans, each C-contiguous, writable, owned and 64-byte aligned, or its ``out``.
+
+    ``targets``: further plans whose values are written, and not returned. Engines other than the
+    local one compute those as whole arrays first.
+    """
     if in_reader():
         raise RuntimeError(
             "collect inside a reader function would wait for the workers that run it; "
@@ -102,27 +111,41 @@ def collect_nodes(
         )
     given = [None] * len(nodes) if outs is None else list(outs)
     chosen = resolve_engine(engine)
-    if isinstance(chosen, LocalEngine) and progress is None and all(map(is_tiny, nodes)):
+    is_local = isinstance(chosen, LocalEngine)
+    if is_local and progress is None and not targets and all(map(is_tiny, nodes)):
         count("tasks", len(nodes))
         return [_tiny(node, out) for node, out in zip(nodes, given, strict=True)]
     flags = _ALL if optimizations is None else optimizations
-    if isinstance(chosen, LocalEngine) and all(map(_is_pasted, nodes)):
+    if is_local and not targets and all(map(_is_pasted, nodes)):
         plans = list(nodes)
     else:
-        plans = optimize_together(nodes, flags)
-        _check(plans, nodes)
+        asked = [*nodes, *[node for node, _ in targets]]
+        plans = optimize_together(asked, flags)
+        _check(plans, asked)
     arrays = [
         output(node.shape, node.dtype) if out is None else out
-        for node, out in zip(plans, given, strict=True)
+        for node, out in zip(plans, given, strict=False)
     ]
     settings = {} if flags.comm_subplan_elim and flags.fusion else _run_settings(chosen, flags)
-    filled = list(arrays)
-    for number, node in enumerate(plans):
+    filled: list[Any] = list(arrays)
+    for number, node in enumerate(plans[: len(arrays)]):
         if type(node) is Reshape:
             plans[number], filled[number] = _reshaped(node, arrays[number], chosen)
+    for node, (_, target) in zip(plans[len(arrays) :], targets, strict=True):
+        filled.append(target if is_local else output(node.shape, node.dtype))
     nbytes = option("cache_bytes")
-    with caching(nbytes) if nbytes else _KEEPING_NOTHING:
+    disk = new_disk_run()
+    with (
+        keeping(),
+        caching(nbytes) if nbytes else _KEEPING_NOTHING,
+        disk_caching(disk) if disk else _KEEPING_NOTHING,
+    ):
         chosen.run(plans, filled, progress=progress, cancel=cancel, **settings)
+    if targets and not is_local:
+        from lazytensor.exec.delivering import deliver_all
+
+        for values, (_, target) in zip(filled[len(arrays) :], targets, strict=True):
+            deliver_all(target, values)
     return arrays
 
 

@@ -19,24 +19,27 @@ import numpy as np
 
 from lazytensor.config import QueryOptFlags
 from lazytensor.exec.cells import Cells, CellUnion
+from lazytensor.exec.delivering import Deliveries, Delivery
 from lazytensor.exec.demand import whole_box
 from lazytensor.exec.demand_reshape import below_reshapes
 from lazytensor.exec.engine import is_tiny, resolve_engine
 from lazytensor.exec.footprint import source_memory, task_memory
 from lazytensor.exec.interpret import InterpretEngine
 from lazytensor.exec.joined import reads_of_windows
+from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.local import LocalEngine
 from lazytensor.exec.lower import READS, reads_of
 from lazytensor.exec.pasted import is_pasted
 from lazytensor.exec.physical import Step
 from lazytensor.exec.schedule import pass_memory
-from lazytensor.exec.sparse import sparse_boxes, touched_cells
+from lazytensor.exec.sparse import is_one_reading, sparse_boxes, touched_cells
 from lazytensor.plan.cost import Estimate
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Constant, Scan, View
 from lazytensor.plan.optimize import optimize
 from lazytensor.plan.output_map import SINGLE
+from lazytensor.plan.sink import Target
 from lazytensor.plan.source import Box, Read, Source
 
 __all__ = ["estimate", "no_array"]
@@ -67,25 +70,33 @@ def estimate(
     engine: Any = "auto",
     optimizations: QueryOptFlags | None = None,
     exact: bool = False,
+    target: Target | np.ndarray | None = None,
 ) -> Estimate:
     """Tasks, chunks, bytes and memory of collecting ``node``; see ``Estimate`` for their meaning.
 
-    ``exact``: go through the tasks, one by one, and ask for the size of every stored object that
-    they read (shards: for their indices) instead of a sample.
+    ``target``: where its values go instead of into an array that is made for them. ``exact``: go
+    through the tasks, one by one, and ask for the size of every stored object that they read
+    (shards: for their indices) instead of a sample.
     """
     chosen = resolve_engine(engine)
     total = _total_cells(node)
-    if isinstance(chosen, LocalEngine) and is_tiny(node):
+    if target is not None and not isinstance(target, np.ndarray):
+        from lazytensor.exec.sinking import root_of
+
+        node = root_of(node, target)
+    else:
+        target = None
+    if isinstance(chosen, LocalEngine) and target is None and is_tiny(node):
         return Estimate(1, 0, total, 0, 0, sum(x.nbytes for x in walk(node)))
     flags = _ALL if optimizations is None else optimizations
     # As the engine runs it: what is pasted is not optimised.
     local = chosen if isinstance(chosen, LocalEngine) else LocalEngine()
-    pasted = chosen is local and is_pasted(node)
+    pasted = chosen is local and target is None and is_pasted(node)
     root = node if pasted else optimize(node, flags)
     if isinstance(chosen, InterpretEngine):
         plan = _interpreted(root)
     else:
-        plan = _scheduled(below_reshapes(root), local, flags)
+        plan = _scheduled(root if target else below_reshapes(root), local, flags, target)
     needs = _needs(plan.steps)
     if (
         (exact or plan.tasks <= _FEW_TASKS)
@@ -104,7 +115,8 @@ def estimate(
         if one_by_one and (exact or (chunks <= _SAMPLE and plan.tasks <= _LOOKED_AT))
         else None,
     )
-    found = [sizes.of(source, cells) for source, cells in unions]
+    with kernels_of_run(local.kernels):  # they decide what is read at once
+        found = [sizes.of(source, cells) for source, cells in unions]
     return Estimate(
         tasks=plan.tasks,
         chunks_read=chunks,
@@ -115,15 +127,21 @@ def estimate(
     )
 
 
-def _scheduled(root: Node, engine: LocalEngine, flags: QueryOptFlags) -> _Plan:
+def _scheduled(
+    root: Node, engine: LocalEngine, flags: QueryOptFlags, target: Target | None
+) -> _Plan:
     """As the local engine runs it."""
-    program = engine.one_task([root])
+    program = None if target else engine.one_task([root])
     if program is not None:
         steps = list(program.steps)
         helpers = engine.readers(program) - 1
         memory = root.nbytes + task_memory(program) + helpers * source_memory(program)
         return _Plan(1, memory, steps, lambda: steps)
-    schedule = engine.schedule([root], no_array, flags)
+    result = root.nbytes
+    array: Callable[[Node, int | None], np.ndarray | Delivery] = no_array
+    if target is not None:
+        result, array = 0, Deliveries([root], [target], no_array).place
+    schedule = engine.schedule([root], array, flags)
     passes = [one for one in schedule.passes if one.tasks]
     steps = [
         step
@@ -131,7 +149,7 @@ def _scheduled(root: Node, engine: LocalEngine, flags: QueryOptFlags) -> _Plan:
         for box in (one.boxes() if one.skips else [whole_box(one.node)])
         for step in reads_of(one.prepared.compiled, box)
     ]
-    memory = root.nbytes + schedule.kept + max([pass_memory(one) for one in passes], default=0)
+    memory = result + schedule.kept + max([pass_memory(one) for one in passes], default=0)
 
     def blocks() -> Iterator[Step]:
         for one in passes:
@@ -240,7 +258,7 @@ class _Sizes:
     def __init__(self, exact: bool, plan: _Plan | None) -> None:
         self._exact = exact
         self._plan = plan
-        self._reads: dict[Hashable, list[Read]] | None = None
+        self._reads: dict[Hashable, _Asked] | None = None
 
     def of(self, source: Source, cells: CellUnion) -> tuple[int, int]:
         """Of one source, of which these cells are needed."""
@@ -248,7 +266,9 @@ class _Sizes:
         if self._plan is not None and hasattr(source, "fetched"):
             if self._reads is None:
                 self._reads = _reads(self._plan.blocks())
-            found = source.fetched(self._reads.get(source.key, []))
+            asked = self._reads.get(source.key, _Asked([], []))
+            known = (asked.readings,) if hasattr(source, "read_cells") else ()
+            found = source.fetched(asked.reads, *known)
             return found.stored_bytes, found.decoded_bytes if self._exact else decoded
         wanted = cells.sample(None if self._exact or cells.count <= _SAMPLE else _SAMPLE)
         if not wanted:
@@ -259,19 +279,32 @@ class _Sizes:
         return round(sizes.stored_bytes / max(1, sizes.sampled) * cells.count), decoded
 
 
-def _reads(steps: Iterable[Step]) -> dict[Hashable, list[Read]]:
+class _Asked(NamedTuple):
+    """Reads, and for each the number of the reading that it is a part of."""
+
+    reads: list[Read]
+    readings: list[int]
+
+    def add(self, reads: list[Read], *, at_once: bool) -> None:
+        first = self.readings[-1] + 1 if self.readings else 0
+        self.reads.extend(reads)
+        self.readings.extend([first if at_once else first + i for i in range(len(reads))])
+
+
+def _reads(steps: Iterable[Step]) -> dict[Hashable, _Asked]:
     """What steps ask of each source, in order."""
-    found: dict[Hashable, list[Read]] = {}
+    found: dict[Hashable, _Asked] = {}
     for step in steps:
         if step.op not in READS or 0 in step.shape:
             continue
         source: Source = step.args[0]
-        reads = found.setdefault(source.key, [])
+        asked = found.setdefault(source.key, _Asked([], []))
         if step.op != "gather":
-            reads += _reads_of(step)
+            asked.add(_reads_of(step), at_once=False)
         elif source.array is None:
-            ones = (1,) * source.spec.ndim
-            reads.extend((box, ones) for box in sparse_boxes(source, step.args[1]))
+            ones, transform = (1,) * source.spec.ndim, step.args[1]
+            reads = [(box, ones) for box in sparse_boxes(source, transform)]
+            asked.add(reads, at_once=is_one_reading(source, transform, len(reads)))
     return found
 
 

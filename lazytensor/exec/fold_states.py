@@ -84,6 +84,14 @@ def _greatest(cells: Cells, _count: int) -> State:
     return (cells.extremes("greatest"),)
 
 
+def _finite_least(cells: Cells, _count: int) -> State:
+    return (cells.extremes("finite_least"),)
+
+
+def _finite_greatest(cells: Cells, _count: int) -> State:
+    return (cells.extremes("finite_greatest"),)
+
+
 def _any(cells: Cells, _count: int) -> State:
     return (cells.words("nonzero") != 0,)
 
@@ -129,6 +137,10 @@ _CHOICES: Mapping[str, Callable[[np.dtype], _Choice | None]] = {
     "std": _spread_choice,
     "min": lambda dtype: (("least",), _least),
     "max": lambda dtype: (("greatest",), _greatest),
+    "finite_min": lambda dtype: (("finite_least",), _finite_least) if dtype.kind == "f" else None,
+    "finite_max": lambda dtype: (
+        (("finite_greatest",), _finite_greatest) if dtype.kind == "f" else None
+    ),
     "any": lambda dtype: (("nonzero",), _any),
     "all": lambda dtype: (("nonzero",), _all),
     "count_nonzero": lambda dtype: (("nonzero",), _nonzero),

@@ -10,7 +10,7 @@ when a compiler was done.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,6 +36,9 @@ __all__ = ["Folding"]
 FEWEST = 1 << 12
 """Elements up to which a block is looked at by NumPy: making cells takes longer."""
 
+FEWEST_IN_LANES = 1 << 15
+"""The same of floats that are added up in lanes, which costs some more."""
+
 MOST = 1 << 31
 """Elements from which on 32-bit counts and 64-bit sums of squares might not suffice."""
 
@@ -46,12 +49,16 @@ _MOST_TABLES = 4 << 20
 """Bytes of tables of counts for one block."""
 
 _SAVED = {
-    "sum": 0.3e-9, "squares": 3e-9, "least": 0.05e-9, "greatest": 0.05e-9, "nonzero": 0.2e-9,
+    "sum": 0.3e-9, "squares": 3e-9, "least": 0.05e-9, "greatest": 0.05e-9,
+    "finite_least": 0.3e-9, "finite_greatest": 0.3e-9, "nonzero": 0.2e-9,
 }  # fmt: skip
 """Seconds that compiled code saves for each element, by total."""
 
 _SAVED_SUMS, _SAVED_SPREADS = 0.1e-9, 2e-9
 """The same of sums of floats, and of their spreads."""
+
+_FEEDING = 30e-6
+"""Seconds that making cells and feeding them takes, however little there is to look at."""
 
 _SAVED_TALLY = 1e-9
 _SAVED_READ = 0.15e-9
@@ -70,15 +77,16 @@ class _Group(NamedTuple):
 class Folding:
     """How the members of one pass are folded.
 
-    ``members``, and ``nodes``, which they compute. ``line``: of a largest block of the input, of
-    this ``shape``, if it is one. ``axes`` are reduced; ``size``: elements of the whole input.
+    ``members``, and ``nodes``, which they compute. ``find_line``: makes the line of a largest block
+    of the input, of this ``shape``, if it is one. ``axes`` are reduced; ``size``: elements of the
+    whole input.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
         nodes: Sequence[Node],
-        line: Line | None,
+        find_line: Callable[[], Line | None],
         dtype: np.dtype,
         shape: tuple[int, ...],
         axes: tuple[int, ...],
@@ -96,10 +104,15 @@ class Folding:
         self._lane_fold: LaneFold | None = None
         if math.prod(shape) <= FEWEST:
             return
-        self._lanes = {i: one for i, one in enumerate(asked) if isinstance(one, InLanes)}
+        if math.prod(shape) > FEWEST_IN_LANES:
+            self._lanes = {i: one for i, one in enumerate(asked) if isinstance(one, InLanes)}
         self._spread = any(one.spread for one in self._lanes.values())
-        if chosen_kernels() == "numpy" or not any(asked):
+        kernels = chosen_kernels()
+        if kernels == "numpy" or not any(asked):
             return
+        if kernels == "auto" and size * (self._saved_each() + _SAVED_READ) < _FEEDING:
+            return
+        line = find_line()
         through = line is not None and _can_feed(line)
         self._rows = _is_kept(line.read if through and line else None, shape, axes)
         saved = _SAVED_READ * size if through else 0.0
@@ -109,6 +122,16 @@ class Folding:
             self._lane_fold = lane_fold(dtype, spread=self._spread, saves=seconds)
         if len(self._groups) + (self._lane_fold is not None) > 1:
             self._each = compiled("fold_each", None, _SAVED_READ * size)
+
+    def _saved_each(self) -> float:
+        """Seconds that compiled code saves for each element of a block, beside reading it."""
+        wanted = [one for one in self._wanted if one is not None]
+        names = {name for one in wanted if not one.table for name in one.names}
+        saved = sum([_SAVED[name] for name in names])
+        saved += _SAVED_TALLY * sum([bool(one.table) for one in wanted])
+        if self._lanes:
+            saved += _SAVED_SPREADS if self._spread else _SAVED_SUMS
+        return saved
 
     def _find_groups(self, shape: tuple[int, ...], size: int, saved: float) -> None:
         named = [i for i, wanted in enumerate(self._wanted) if wanted and not wanted.table]
@@ -140,7 +163,8 @@ class Folding:
 
         None, and nothing read, where that cannot be.
         """
-        if not _can_feed(line) or not self.is_complete or not FEWEST < math.prod(shape) < MOST:
+        fewest = FEWEST_IN_LANES if self._lanes else FEWEST
+        if not _can_feed(line) or not self.is_complete or not fewest < math.prod(shape) < MOST:
             return None
         read, before = line.read, None
         laid = laid_by_read(read, shape, self._axes) if self._lanes else None
@@ -185,7 +209,7 @@ class Folding:
             for one in cells:
                 one.consumer(block.shape).take(block, (0,) * block.ndim)
             states = self._states(cells, block.shape, box)
-        if self._lanes:
+        if self._lanes and block.size > FEWEST_IN_LANES:
             states |= self._look_in_lanes(block, line)
         return states
 

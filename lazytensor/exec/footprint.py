@@ -16,6 +16,7 @@ from typing import NamedTuple
 from lazytensor.exec.buffers import size_class
 from lazytensor.exec.physical import READS, Program, Step
 from lazytensor.plan.families import Families
+from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.source import Source
 
 __all__ = ["Footprint", "footprint", "nbytes_of_one", "source_memory", "task_memory"]
@@ -60,6 +61,8 @@ def footprint(steps: list[Step]) -> Footprint:
         op, slot, inputs, args, shape, dtype, _ = step
         size = math.prod(shape) * dtype.itemsize
         own = 0 if op in _LOOKS else _own(step, size, slot == last)
+        if op in _SHOWN and _is_shown(step, steps):
+            size = 0
         room = size_class(own) if own else 0
         sizes.append(size)
         rooms.append(room)
@@ -85,6 +88,22 @@ def footprint(steps: list[Step]) -> Footprint:
                 idle[room] = idle.get(room, 0) + 1
         out.append(Step(op, slot, inputs, args, shape, dtype, tuple(gone)))
     return Footprint(out, escaped, most, held + beside + reading)
+
+
+_SHOWN = frozenset({"reshape", "view"})
+
+
+def _is_shown(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether a step shows memory that is there in another shape, perhaps a part of it."""
+    below, reshaped = step, False
+    while below.op in _SHOWN:
+        if below.op == "view" and below.args[0].has_arrays:
+            return False
+        reshaped = reshaped or below.op == "reshape"
+        below = steps[below.inputs[0].slot]
+    return reshaped and (
+        below.op == "stored" or (below.op == "read" and below.args[0].array is not None)
+    )
 
 
 def nbytes_of_one(step: Step, size: int) -> int:
@@ -186,8 +205,13 @@ def _beside(step: Step, steps: Sequence[Step]) -> int:
     return held
 
 
+_PER_POINT = 5
+"""Words of each point of a gather, beside its positions."""
+
+
 def _gather(step: Step, _shapes: _Shapes) -> int:
-    """The values before they are put in their order, and what is wanted of one cell."""
+    """What is wanted of one cell, twice; tables of points; and where index arrays vary along
+    several dims, the values before they are put in their order."""
     source: Source = step.args[0]
     spec = source.spec
     cell = [
@@ -195,12 +219,22 @@ def _gather(step: Step, _shapes: _Shapes) -> int:
         for n, cells in zip(spec.shape, spec.grid, strict=True)
     ]
     size = _size(step)
-    return size + min(size, math.prod(cell) * step.dtype.itemsize)
+    arrays = [m.array.values for m in step.args[1].maps if m.array is not None]
+    several = any(sum([n > 1 for n in array.shape]) > 1 for array in arrays)
+    beside = 2 * min(size, math.prod(cell) * step.dtype.itemsize)
+    return beside + _listed(step.args[1]) + (size if several else 0)
 
 
 def _taken(step: Step, _shapes: _Shapes) -> int:
-    """Of index arrays that vary together the values, before they are put in their place."""
-    return _size(step) if step.args[0].has_arrays else 0
+    """Of index arrays that vary together the values, before they are put in their place; or tables
+    of where they are."""
+    return _size(step) + _listed(step.args[0]) if step.args[0].has_arrays else 0
+
+
+def _listed(transform: IndexTransform) -> int:
+    """Of points that are looked up: their positions, cells, byte offsets and places."""
+    sizes = [m.array.values.nbytes for m in transform.maps if m.array is not None]
+    return sum(sizes) + _PER_POINT * max(sizes, default=0)
 
 
 def _downsample(step: Step, shapes: _Shapes) -> int:

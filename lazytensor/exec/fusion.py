@@ -24,6 +24,8 @@ from lazytensor.exec.kernels.expression import CAST, Expression, ExpressionStep
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, scan_below
 from lazytensor.plan.nodes_block import Downsample
+from lazytensor.plan.ops import OPERATIONS
+from lazytensor.plan.ops_quantize import PARAMETERISED, takes_rows
 from lazytensor.plan.source import Box
 
 __all__ = ["Region", "region_demand", "regions_of"]
@@ -121,7 +123,8 @@ def _outlines(order: Sequence[Node], stored: Collection[Node]) -> Iterator[_Outl
                 consumers[x] = None
     for region in regions:
         nodes = region.nodes
-        if len(nodes) > 1 or any(x not in stored and _is_worth_one(x) for x in nodes[0].inputs):
+        worth = len(nodes) > 1 or _takes_several_passes(nodes[0])
+        if worth or any(x not in stored and _is_worth_one(x) for x in nodes[0].inputs):
             yield _outline(nodes[::-1], number)
 
 
@@ -160,11 +163,18 @@ def _is_worth_one(node: Node) -> bool:
     return scan is not None and scan.source.array is None
 
 
+def _takes_several_passes(node: Node) -> bool:
+    """Whether NumPy goes over the values of one operation more than once."""
+    return type(node) is Elementwise and OPERATIONS[node.op].passes > 1
+
+
 def _is_fusable(node: Node) -> bool:
     """Whether a node is an operation on single positions that compiled code may do."""
     kind = type(node)
     if (kind is not Elementwise and kind is not Cast) or math.prod(node.shape) <= _FEWEST:
         return False
+    if kind is Elementwise and _name_of(node) in PARAMETERISED and takes_rows(node):
+        return False  # parameters along rows are looked up, not broadcast
     operands = tuple([(x.dtype, type(x) is Constant) for x in node.inputs])
     return has_text(_name_of(node), operands, node.dtype)
 

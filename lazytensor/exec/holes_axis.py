@@ -15,6 +15,7 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, Reduce, View
 from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Search, Sort
 from lazytensor.plan.nodes_axis import cumulate as cumulate_node
+from lazytensor.plan.nodes_quantize import Spread
 from lazytensor.plan.output_map import constant_map, single_map
 
 __all__ = ["AXIS_MARKS"]
@@ -68,6 +69,11 @@ def _table(node: Lookup | Search, marks: Sequence[Node]) -> Node:
     return Elementwise("logical_or", (anywhere, marks[1]))
 
 
+def _spread(node: Spread, marks: Sequence[Node]) -> Node:
+    """The parameter of a group is needed by all of it."""
+    return node.with_inputs((marks[0],))
+
+
 AXIS_MARKS: dict[type[Node], Callable[[Any, Sequence[Node]], Node]] = {
     BlockTotals: _block_totals,
     Cumulate: _cumulate,
@@ -75,5 +81,6 @@ AXIS_MARKS: dict[type[Node], Callable[[Any, Sequence[Node]], Node]] = {
     Lookup: _table,
     Search: _table,
     Sort: _sort,
+    Spread: _spread,
 }
 """By node kind: from the marks of the inputs to those of the node."""

@@ -20,6 +20,7 @@ from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.kernels.contract import Form, contract_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
+from lazytensor.exec.kernels.quantize import groups_of, spread_into
 from lazytensor.exec.meanings_sketch import MEANINGS as SKETCH_MEANINGS
 from lazytensor.exec.pool import CancelToken
 from lazytensor.exec.recording import RECORDER, Recorder
@@ -42,7 +43,8 @@ from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Se
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.nodes_quantize import Spread
+from lazytensor.plan.ops import OPERATIONS, SUMMARIES
 
 __all__ = ["InterpretEngine", "interpret"]
 
@@ -128,7 +130,7 @@ def _view(node: View, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def _elementwise(node: Elementwise, inputs: list[np.ndarray]) -> np.ndarray:
-    return ELEMENTWISE[node.op].evaluate(*inputs)
+    return OPERATIONS[node.op].evaluate(*inputs)
 
 
 def _cast(node: Cast, inputs: list[np.ndarray]) -> np.ndarray:
@@ -143,7 +145,7 @@ def _field(node: Field, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def _reduce(node: Reduce, inputs: list[np.ndarray]) -> np.ndarray:
-    row = REDUCTIONS[node.op]
+    row = SUMMARIES[node.op]
     return row.whole(inputs[0], node.axes_, keepdims=node.keepdims, params=dict(node.params))
 
 
@@ -212,6 +214,20 @@ def _inspect(node: Inspect, inputs: list[np.ndarray]) -> np.ndarray:
     return inputs[0]
 
 
+def _spread(node: Spread, inputs: list[np.ndarray]) -> np.ndarray:
+    out = np.empty(node.shape, node.dtype)
+    if out.size:
+        box = whole_box(node)
+        needed = tuple(
+            [
+                slice(a - lo, b - lo)
+                for (a, b), lo in zip(node.needed(box), node.x.domain.inclusive_min, strict=True)
+            ]
+        )
+        spread_into(inputs[0][needed], groups_of(node, box), out)
+    return out
+
+
 MEANINGS: dict[type[Node], Callable[[Any, list[np.ndarray]], np.ndarray]] = {
     Constant: _constant,
     Scan: _scan,
@@ -236,6 +252,7 @@ MEANINGS: dict[type[Node], Callable[[Any, list[np.ndarray]], np.ndarray]] = {
     Lookup: meanings_axis.lookup,
     Search: meanings_axis.search,
     Sort: meanings_axis.sort,
+    Spread: _spread,
 }
 
 ENGINES = {"interpret": InterpretEngine()}

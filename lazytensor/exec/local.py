@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from functools import cache
+from contextlib import closing, nullcontext
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.events import Run, start_run
 from lazytensor.exec.joined import Result
 from lazytensor.exec.kernels.choice import kernels_of_run
-from lazytensor.exec.memory import memory_limit, thread_count
+from lazytensor.exec.memory import Spare, memory_limit, sparing, thread_count
 from lazytensor.exec.outputs import output
 from lazytensor.exec.physical import READS, Program, Step
 from lazytensor.exec.pool import CancelToken, Job, run_tasks
@@ -27,7 +27,9 @@ from lazytensor.plan.node import Node
 from lazytensor.plan.source import Reading
 
 if TYPE_CHECKING:
+    from lazytensor.exec.delivering import Delivery
     from lazytensor.exec.schedule import Schedule
+    from lazytensor.plan.sink import Target
 
 __all__ = ["LocalEngine"]
 
@@ -42,8 +44,9 @@ much takes less than a network brings it in."""
 class LocalEngine:
     """Computes in threads, block by block.
 
-    ``threads``: worker threads (default: option ``threads``, else the CPUs this process may use,
-    and at least 16 for what is read over a network, where threads mostly wait).
+    ``threads``: threads that compute (default: option ``threads``, else the CPUs this process may
+    use, and at least 16 for what mostly waits when it is read, and cannot be fetched before). What
+    is read over a network is fetched ahead by others, which do nothing but wait.
     ``max_memory``: bytes that running tasks may hold together, the results not counted (default:
     option ``max_memory``, else a quarter of what the process may use). ``kernels``: ``"numpy"``;
     ``"numba"`` for compiled code wherever there is some, which the first run waits for; ``"auto"``
@@ -82,7 +85,7 @@ class LocalEngine:
     def run(
         self,
         roots: Sequence[Node],
-        outs: Sequence[np.ndarray],
+        outs: Sequence[np.ndarray | Target],
         *,
         progress: object = None,
         cancel: CancelToken | None = None,
@@ -90,19 +93,23 @@ class LocalEngine:
     ) -> None:
         """Compute optimised plans into their outputs (of their shape and dtype).
 
-        Everything is planned before anything is read, so that a run that cannot fit into
-        ``max_memory`` is refused at once. Of ``optimizations`` only ``comm_subplan_elim`` and
-        ``fusion`` concern the engine.
+        Targets of sinks are given the values block by block. Everything is planned before anything
+        is read, so that a run that cannot fit into ``max_memory`` is refused at once. Of
+        ``optimizations`` only ``comm_subplan_elim`` and ``fusion`` concern the engine.
         """
+        arrays = [out for out in outs if isinstance(out, np.ndarray)]
+        if len(arrays) < len(outs):
+            self._run_sinks(roots, outs, progress, cancel, optimizations)
+            return
         found = self.window(roots)
         if found is not None:
             with kernels_of_run(self.kernels):
-                result = outs[0] if len(roots) == 1 else outs
+                result = arrays[0] if len(roots) == 1 else arrays
                 if self._run_window(found, result, progress, cancel):
                     return
 
         def array(node: Node, root: int | None) -> np.ndarray:
-            return output(node.shape, node.dtype) if root is None else outs[root]
+            return output(node.shape, node.dtype) if root is None else arrays[root]
 
         flags = _ALL if optimizations is None else optimizations
         # What members of a pass are made of is chosen when it is planned.
@@ -110,9 +117,27 @@ class LocalEngine:
             schedule = self.schedule(roots, array, flags)
             for job in _jobs(schedule):
                 _run_job(job, progress, cancel)
-        for root, out in zip(schedule.roots, outs, strict=True):
+        for root, out in zip(schedule.roots, arrays, strict=True):
             if schedule.stored[root] is not out:
                 np.copyto(out, schedule.stored[root], casting="no")
+
+    def _run_sinks(
+        self,
+        roots: Sequence[Node],
+        outs: Sequence[np.ndarray | Target],
+        progress: object,
+        cancel: CancelToken | None,
+        flags: QueryOptFlags | None,
+    ) -> None:
+        """A run some of whose results go to targets."""
+        from lazytensor.exec.delivering import Deliveries
+
+        places = Deliveries(roots, outs)
+        with kernels_of_run(self.kernels):
+            schedule = self.schedule(roots, places.place, _ALL if flags is None else flags)
+            for job in _jobs(schedule):
+                _run_job(job, progress, cancel)
+        places.settle(schedule.roots, schedule.stored)
 
     def window(self, roots: Sequence[Node]) -> Window | None:
         """The one read that the plans are, if they are that; it may still have to be cut."""
@@ -135,13 +160,14 @@ class LocalEngine:
     def schedule(
         self,
         roots: Sequence[Node],
-        array: Callable[[Node, int | None], np.ndarray],
+        array: Callable[[Node, int | None], np.ndarray | Delivery],
         flags: QueryOptFlags = _ALL,
     ) -> Schedule:
         """How optimised plans are run: in which passes, cut into which tasks. Nothing is read.
 
-        ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
-        ``flags``: whether passes share what they read, and operations are one step.
+        ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept. A
+        delivery takes the blocks of what is no reduction. ``flags``: whether passes share what they
+        read, and operations are one step.
         """
         limit = memory_limit(self.max_memory)
         return _scheduler()(roots, array, flags, threads=self.threads, limit=limit)
@@ -157,7 +183,8 @@ class LocalEngine:
         if reading is not None:
             _run_together(reading, step, thread_count(self.threads), progress, cancel)
         elif isinstance(out, np.ndarray) and (found.whole or _is_one_batch(found.program)):
-            _run_at_once(found.program, out, progress, cancel)
+            spare = memory_limit(self.max_memory) - found.program.nbytes
+            _run_at_once(found.program, out, spare, progress, cancel)
         else:
             return False
         return True
@@ -187,14 +214,20 @@ def _is_one_batch(program: Program) -> bool:
 
 
 def _run_at_once(
-    program: Program, out: np.ndarray, progress: object, cancel: CancelToken | None
+    program: Program,
+    out: np.ndarray,
+    spare: int,
+    progress: object,
+    cancel: CancelToken | None,
 ) -> None:
-    """The run of a plan that is one task."""
+    """The run of a plan that is one task, which leaves ``spare`` bytes."""
 
     def work(_: int, scratch: Scratch) -> None:
         run_program(program, scratch, out)
 
-    _run_job(Job(1, work, 1), progress, cancel)
+    # Of the reads that a plan may be, this one alone asks for more than one batch.
+    around = partial(sparing, Spare(spare)) if program.steps[0].op == "gather" else nullcontext
+    _run_job(Job(1, work, 1, around), progress, cancel)
 
 
 def _run_together(
@@ -220,12 +253,13 @@ def _run_job(job: Job, progress: object, cancel: CancelToken | None) -> None:
     run = start_run(job.tasks, progress)
     recorder = RECORDER.get()
     try:
-        if recorder is None:
-            run_tasks(job.tasks, job.work, threads=job.threads, run=run, cancel=cancel)
-        else:
-            with recorder.stage(job.tasks, job.threads):
-                work = recorder.task(job.work)
-                run_tasks(job.tasks, work, threads=job.threads, run=run, cancel=cancel)
+        with job.around():
+            if recorder is None:
+                run_tasks(job.tasks, job.work, threads=job.threads, run=run, cancel=cancel)
+            else:
+                with recorder.stage(job.tasks, job.threads):
+                    work = recorder.task(job.work)
+                    run_tasks(job.tasks, work, threads=job.threads, run=run, cancel=cancel)
     finally:
         run.stop()
     count("tasks", job.tasks)

@@ -21,7 +21,9 @@ def metrics(reset: bool = False) -> dict[str, Any]:
     ``outputs_recycled`` (results that are in memory of former ones, which nobody had any more).
 
     ``cache``: a mapping of its own, with ``hits`` and ``misses`` again, and ``nbytes``, which the
-    cache of decoded chunks takes now.
+    cache of decoded chunks takes now. ``disk_cache``: the same of chunks on the disk, and
+    ``evictions``, how many this process has removed there; its ``nbytes`` are those of the folders
+    this process has written to, as it last saw them.
 
     >>> sorted(lt.metrics())[:2]
     ['bytes_decoded', 'bytes_read']
@@ -35,4 +37,11 @@ def metrics(reset: bool = False) -> dict[str, Any]:
         "misses": found.get("cache_misses", 0),
         "nbytes": 0 if nbytes is None else nbytes(),
     }
-    return {**dict.fromkeys(_ALWAYS, 0), **found, "cache": cache}
+    on_disk = GAUGES.get("disk_cache_nbytes")
+    disk_cache = {
+        "hits": found.get("disk_cache_hits", 0),
+        "misses": found.get("disk_cache_misses", 0),
+        "nbytes": 0 if on_disk is None else on_disk(),
+        "evictions": found.get("disk_cache_evictions", 0),
+    }
+    return {**dict.fromkeys(_ALWAYS, 0), **found, "cache": cache, "disk_cache": disk_cache}

@@ -31,10 +31,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lazytensor.errors import MemoryLimitError
 from lazytensor.exec.buffers import aligned_empty, size_class
 from lazytensor.exec.crew import when_idle
 from lazytensor.exec.memory import available_memory
 from lazytensor.native.addresses import address_of_words
+from lazytensor.plan.cost import format_bytes
 from lazytensor.plan.counters import count
 
 __all__ = ["SMALLEST", "idle_bytes", "output", "release", "trim_to"]
@@ -190,12 +192,24 @@ def output(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _new(size: int) -> _Block:
-    try:
-        raw = np.empty(size + _ALIGN, np.uint8)
-    except MemoryError:
+    raw = _memory(size + _ALIGN)
+    if raw is None:
         release()
-        raw = np.empty(size + _ALIGN, np.uint8)
+        raw = _memory(size + _ALIGN)
+    if raw is None:
+        raise MemoryLimitError(
+            f"a result of {format_bytes(size)} is more than there is memory for; collect a part of "
+            f"it, or what is made of it"
+        )
     return _Block(raw, -address_of_words(raw) % _ALIGN, size)
+
+
+def _memory(size: int) -> np.ndarray | None:
+    """So many bytes, or None."""
+    try:
+        return np.empty(min(size, sys.maxsize), np.uint8)
+    except MemoryError:
+        return None
 
 
 def release() -> None:

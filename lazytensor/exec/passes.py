@@ -37,6 +37,7 @@ def member_of(
 
 _SPREADS = frozenset({"var", "std"})
 _PLACES = frozenset({"argmax", "argmin"})
+_FINITE = frozenset({"finite_min", "finite_max"})
 _TOTALS = frozenset({"sum", "prod", "mean"})
 
 
@@ -48,6 +49,8 @@ def _work_itemsize(node: Reduce) -> int:
         return dtype.itemsize + widened
     # Slots of float sums (``plan.ops_lanes``): up to one, or four numbers, for 16 elements.
     slots = 1 if dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize > 2) else 0
+    if op in _FINITE:
+        return dtype.itemsize + 1
     if op in _TOTALS:
         wide = op == "mean" and dtype.kind in "iu" and dtype.itemsize > 2
         cast = dtype.kind not in "biu" and node.dtype.kind in "biu"

@@ -14,6 +14,8 @@ from lazytensor.exec.demand_join import pasted_demand
 from lazytensor.exec.one_step import one_step
 from lazytensor.exec.physical import Program
 from lazytensor.plan.node import Node
+from lazytensor.plan.nodes import View
+from lazytensor.plan.nodes_join import Join, Overlay
 
 __all__ = ["is_pasted", "pasted_program"]
 
@@ -29,7 +31,12 @@ def pasted_program(node: Node) -> Program | None:
     return None if plan is None else one_step(node, plan, whole_box(node))
 
 
+_KINDS = (View, Overlay, Join)
+
+
 def _pasted(node: Node) -> BoxPlan | None:
+    if type(node) not in _KINDS:
+        return None
     box = whole_box(node)
     plan = pasted_demand(node, box) if composite_of(node) is None else demand(node, box)
     if plan is None or not node.size:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import NamedTuple
@@ -28,11 +28,12 @@ __all__ = ["CancelToken", "Job", "run_tasks"]
 
 
 class Job(NamedTuple):
-    """Tasks, and how many of them may run at once."""
+    """Tasks, and how many of them may run at once, in what ``around`` makes."""
 
     tasks: int
     work: Callable[[int, Scratch], None]
     threads: int
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class CancelToken:

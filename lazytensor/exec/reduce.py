@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, zip_longest
 from typing import Any
 
 import numpy as np
 
+from lazytensor.exec.ahead import Blocks
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.folding import Folding
 from lazytensor.exec.known import Known, known_of
@@ -44,6 +45,12 @@ _PATIENCE = 1.0
 
 State = Any
 """What a member makes of a block (``exec.passes``)."""
+
+
+def _stretch(parts: Parts, share: int, shares: int) -> Sequence[int]:
+    """The blocks of one of so many shares of a result."""
+    n = len(parts.blocks)
+    return parts.blocks[share * n // shares : (share + 1) * n // shares]
 
 
 class _Merge:
@@ -81,8 +88,7 @@ class ReduceTasks:
         self._nodes = nodes
         self._compiled = compiled
         self._grid = grid
-        self._budget = budget
-        self._name = TaskOf(first.x)
+        self.blocks = Blocks(compiled, budget, TaskOf(first.x))
         self._axes = first.axes_
         rank = first.x.ndim
         self._kept = [d for d in range(rank) if d not in self._axes]
@@ -121,6 +127,19 @@ class ReduceTasks:
         for result in range(self._results):
             for block in self._parts(result).blocks:
                 yield from self._inside(self._grid.box_at(self._index(result, block))).boxes
+
+    def in_turns(self, threads: int) -> Iterator[Box]:
+        """The same boxes in about the order in which so many threads come to them."""
+        for first in range(0, self.count, threads):
+            tasks = [self._boxes_of(i) for i in range(first, min(first + threads, self.count))]
+            for boxes in zip_longest(*tasks):
+                yield from (box for box in boxes if box is not None)
+
+    def _boxes_of(self, number: int) -> Iterator[Box]:
+        """The boxes that one task looks at."""
+        result, share, shares = self._place(number)
+        for block in _stretch(self._parts(result), share, shares):
+            yield from self._inside(self._grid.box_at(self._index(result, block))).boxes
 
     def _inside(self, box: Box) -> Inside:
         """What a block is made of."""
@@ -191,14 +210,12 @@ class ReduceTasks:
         states: list[State | None] = [None] * len(self._nodes)
         for occurrence in parts.constant if share == 0 else ():
             self._count(states, occurrence)
-        n = len(parts.blocks)
-        for block in parts.blocks[share * n // shares : (share + 1) * n // shares]:
+        for block in _stretch(parts, share, shares):
             inside = self._inside(self._grid.box_at(self._index(result, block)))
             for occurrence in inside.constant:
                 self._count(states, occurrence)
             for box in inside.boxes:
-                program = lower(self._compiled, box)
-                with self._budget.holding(program.nbytes, self._name):
+                with self.blocks.lent(box) as program:
                     self._look(states, program, scratch)
         done = [state for state in states if state is not None]
         if shares == 1:
@@ -239,9 +256,12 @@ class ReduceTasks:
 
     def _find_folding(self) -> Folding:
         x, box = self.input, self._grid.largest()
-        line = line_of(lower(self._compiled, box))
         shape = tuple([hi - lo for lo, hi in box])
-        return Folding(self._members, self._nodes, line, x.dtype, shape, self._axes, x.size)
+
+        def find_line() -> Line | None:
+            return line_of(lower(self._compiled, box))
+
+        return Folding(self._members, self._nodes, find_line, x.dtype, shape, self._axes, x.size)
 
     def _add(
         self, states: list[State | None], block: np.ndarray, box: Box, line: Line | None

@@ -8,17 +8,20 @@ is with what reductions, contractions and sketches alone need.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lazytensor.config import QueryOptFlags
+from lazytensor.exec.ahead import Blocks, fetches, unit_of
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.compositing import computed_nodes
+from lazytensor.exec.delivering import Delivery, delivered_block, plan_blocks
 from lazytensor.exec.footprint import task_memory
 from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import Compiled, lower, volume
-from lazytensor.exec.memory import Budget, TaskOf, thread_count
+from lazytensor.exec.memory import WAITING, Budget, Spare, TaskOf, sparing, thread_count
 from lazytensor.exec.outputs import trim_to
 from lazytensor.exec.parts import find_parts
 from lazytensor.exec.pasted import is_pasted
@@ -26,9 +29,13 @@ from lazytensor.exec.pool import Job
 from lazytensor.exec.sharing import share
 from lazytensor.exec.stages import SKETCHES, Stage, one_stage_each, plan_stages
 from lazytensor.exec.steps import run_program
-from lazytensor.exec.workgrid import WorkGrid, choose_grid, middle_of
+from lazytensor.exec.streamed import Streamed
+from lazytensor.exec.through import goes_once, line_of, may_run
+from lazytensor.exec.workgrid import TARGET, WorkGrid, choose_grid, middle_of
+from lazytensor.plan.caching import CACHING
 from lazytensor.plan.garbage import collector_waits, is_large
 from lazytensor.plan.node import Node
+from lazytensor.plan.nodes import Reduce, Reshape, Scan, View
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.source import Box, window
 
@@ -62,11 +69,17 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    node: Node, stored: Mapping[Node, np.ndarray], limit: int, *, fusing: bool = True
+    node: Node,
+    stored: Mapping[Node, np.ndarray],
+    limit: int,
+    *,
+    fusing: bool = True,
+    threads: int = 0,
 ) -> Prepared:
     """Cut a plan into blocks that need no more than ``limit`` bytes, where its cells allow it.
 
-    ``fusing``: whether operations that feed each other are one step.
+    ``fusing``: whether operations that feed each other are one step. ``threads``: how many share
+    the tasks, if the result does not depend on how it is cut; else 0.
     """
     compiled = Compiled(node, stored, fusing=fusing)
     known = compiled.programs
@@ -79,7 +92,8 @@ def prepare(
         program = known[part] = lower(compiled, part)
         return program.moved if part is box else program.moved * size // volume(part)
 
-    grid = choose_grid(node, cost, limit)
+    flows = threads and node.nbytes > TARGET and _flows(compiled)
+    grid = choose_grid(node, cost, limit, threads if flows else 0)
     if not grid.count:
         return Prepared(compiled, grid, 0)
     # Kept is that of a largest block, which in a small plan is the only one; it is asked for again.
@@ -88,6 +102,32 @@ def prepare(
     known.clear()
     known[largest] = sample
     return Prepared(compiled, grid, sample.nbytes)
+
+
+_EXACT = frozenset({"min", "max", "finite_min", "finite_max"})
+
+
+def _may_be_cut(node: Reduce | Streamed) -> bool:
+    """Whether a reduction is the same however its input is cut, which is in memory as it is."""
+    if type(node) is not Reduce or node.op not in _EXACT:
+        return False
+    below = node.x
+    while type(below) is Reshape or type(below) is View:
+        below = below.x
+    return type(below) is Scan and below.source.array is not None
+
+
+def _flows(compiled: Compiled) -> bool:
+    """Whether blocks are read through: each chunk goes to its place while it is in the cache; or
+    arrays in memory are gone over once."""
+    node = compiled.root
+    if compiled.remote or len(compiled.order) > MANY:
+        return False
+    box = tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
+    middle = middle_of(box, max(1, TARGET // node.dtype.itemsize))
+    program = compiled.programs[middle] = lower(compiled, middle)
+    line = line_of(program)
+    return goes_once(program) if line is None else may_run(line)
 
 
 class Pass(NamedTuple):
@@ -105,6 +145,17 @@ class Pass(NamedTuple):
     nbytes: int
     budget: Budget
     known: Known | None = None
+    delivery: Delivery | None = None
+
+    @property
+    def spare(self) -> int:
+        """Bytes of the limit that are left when so many tasks run."""
+        return max(0, self.budget.limit - self.budget.kept - self.threads * self.nbytes)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether what blocks read is fetched before."""
+        return self.threads < WAITING and _is_fetched(self.prepared.compiled)
 
     @property
     def skips(self) -> bool:
@@ -145,10 +196,14 @@ def pass_memory(one: Pass) -> int:
     """Bytes that the tasks of a pass hold together at most, beside the arrays they fill."""
     if not one.tasks:
         return 0
-    nbytes = one.nbytes
-    if not one.reducing:
-        nbytes = task_memory(lower(one.prepared.compiled, one.prepared.grid.largest()))
-    return min(one.threads, one.tasks) * nbytes
+    if one.reducing and not one.fetches:
+        return min(one.threads, one.tasks) * one.nbytes
+    largest = lower(one.prepared.compiled, one.prepared.grid.largest())
+    nbytes = one.nbytes if one.reducing or one.delivery else task_memory(largest)
+    held = min(one.threads, one.tasks) * nbytes
+    if not one.fetches:
+        return held
+    return held + min(one.spare, min(WAITING, one.prepared.grid.count) * unit_of(largest).nbytes)
 
 
 def _in_passes(roots: Sequence[Node], room: int) -> tuple[list[Node], frozenset[Node]]:
@@ -179,7 +234,7 @@ def part_of(node: Node, box: Box) -> tuple[slice, ...]:
 
 def schedule(
     roots: Sequence[Node],
-    array: Callable[[Node, int | None], np.ndarray],
+    array: Callable[[Node, int | None], np.ndarray | Delivery],
     flags: QueryOptFlags,
     *,
     threads: int | None,
@@ -187,9 +242,10 @@ def schedule(
 ) -> Schedule:
     """How optimised plans are run: in which passes, cut into which tasks. Nothing is read.
 
-    ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept.
-    ``flags``: whether passes share what they read, and operations are one step. ``threads``,
-    ``limit``: of the engine, in bytes.
+    ``array(node, number)`` is where a stage puts a node: an output, or None for what is kept. A
+    delivery takes the blocks of one that is no reduction instead of an array. ``flags``: whether
+    passes share what they read, and operations are one step. ``threads``, ``limit``: of the engine,
+    in bytes.
     """
     with collector_waits(len(roots) > MANY or any(map(is_large, roots))):
         return _schedule(roots, array, flags, threads, limit)
@@ -197,7 +253,7 @@ def schedule(
 
 def _schedule(
     roots: Sequence[Node],
-    array: Callable[[Node, int | None], np.ndarray],
+    array: Callable[[Node, int | None], np.ndarray | Delivery],
     flags: QueryOptFlags,
     threads: int | None,
     limit: int,
@@ -216,8 +272,17 @@ def _schedule(
         if found is not None:
             roots, held = found
             stages = plan_stages(roots, held)
+    delivered: list[tuple[Stage, Delivery]] = []
     for stage in stages:
-        arrays = [array(node, root) for node, root in zip(stage.nodes, stage.roots, strict=True)]
+        arrays: list[np.ndarray] = []
+        for node, root in zip(stage.nodes, stage.roots, strict=True):
+            place = array(node, root)
+            if isinstance(place, Delivery):
+                delivered.append((stage, place))
+            else:
+                arrays.append(place)
+        if not arrays:
+            continue
         # What is kept is there as soon as the pass that fills it begins.
         kept += sum(
             node.nbytes for node, root in zip(stage.nodes, stage.roots, strict=True) if root is None
@@ -225,6 +290,10 @@ def _schedule(
         budget = Budget(limit, kept)
         passes.append(_pass(stage, arrays, stored, budget, threads, fusing=flags.fusion))
         stored.update(zip(stage.nodes, arrays, strict=True))
+    # Nothing needs what is delivered, and sinks may want some of the arrays before.
+    for stage, delivery in delivered:
+        budget = Budget(limit, kept)
+        passes.append(_delivering(stage, delivery, stored, budget, threads, fusing=flags.fusion))
     return Schedule(list(roots), passes, stored, kept)
 
 
@@ -241,7 +310,8 @@ def _pass(
     node = reductions[0].x if reductions else stage.nodes[0]
     # Reductions need room for their temporaries beside the block.
     room = budget.free // 4 if reductions else budget.free
-    prepared = prepare(node, stored, room, fusing=fusing)
+    shared = thread_count(asked) if all(map(_may_be_cut, reductions)) else 0
+    prepared = prepare(node, stored, room, fusing=fusing, threads=shared)
     count, nbytes = prepared.grid.count, prepared.nbytes
     reducing = known = None
     if not reductions:
@@ -253,16 +323,43 @@ def _pass(
         reducing = ReduceTasks(reductions, compiled, grid, arrays, budget, stored)
         count = reducing.count if node.size else 0
         nbytes += reducing.nbytes
-    threads = _threads(asked, budget, nbytes, remote=prepared.compiled.remote)
+    threads = _threads(asked, budget, nbytes, prepared.compiled)
     if reducing:
         reducing.ahead = 2 * threads
     return Pass(stage, prepared, reducing, count, threads, nbytes, budget, known)
 
 
-def _threads(asked: int | None, budget: Budget, nbytes: int, *, remote: bool) -> int:
+def _delivering(
+    stage: Stage,
+    delivery: Delivery,
+    stored: Mapping[Node, np.ndarray],
+    budget: Budget,
+    asked: int | None,
+    *,
+    fusing: bool,
+) -> Pass:
+    """A stage whose blocks go to targets."""
+    node = stage.nodes[0]
+    planned = plan_blocks(node, delivery, stored, budget, thread_count(asked), fusing=fusing)
+    prepared = Prepared(*planned)
+    known = known_of(prepared.compiled, prepared.grid.count)
+    threads = _threads(asked, budget, prepared.nbytes, prepared.compiled)
+    count, nbytes = prepared.grid.count, prepared.nbytes
+    return Pass(stage, prepared, None, count, threads, nbytes, budget, known, delivery)
+
+
+def _threads(asked: int | None, budget: Budget, nbytes: int, compiled: Compiled) -> int:
     """How many tasks of so many bytes may run at once."""
     fit = budget.free // max(1, nbytes)
-    return max(1, min(thread_count(asked, remote=remote), fit))
+    waits = compiled.remote and not _is_fetched(compiled)
+    return max(1, min(thread_count(asked, remote=waits), fit))
+
+
+def _is_fetched(compiled: Compiled) -> bool:
+    """Whether all that a plan would wait for can be fetched before; what is kept, is not."""
+    read = [node.source for node in compiled.order if isinstance(node, Scan)]
+    there = [fetches(source) for source in read if getattr(source, "remote", False)]
+    return compiled.remote and all(there) and CACHING.get() is None
 
 
 def job_of(one: Pass, stored: Mapping[Node, np.ndarray]) -> Job:
@@ -271,25 +368,48 @@ def job_of(one: Pass, stored: Mapping[Node, np.ndarray]) -> Job:
     compiled, grid, nbytes = one.prepared
     name = TaskOf(node)
     budget.check(nbytes, name)
+    spare = Spare(one.spare)
     if one.reducing:
-        one.reducing.fill_empty()
-        return Job(one.tasks, one.reducing.run, one.threads)
+        reducing = one.reducing
+        reducing.fill_empty()
+        around = _around(one, spare, reducing.blocks, lambda: reducing.in_turns(one.threads))
+        return Job(one.tasks, reducing.run, one.threads, around)
+    if one.delivery is not None:
+        blocks = Blocks(compiled, budget, name, one.delivery.beside(node))
+        work = delivered_block(one.delivery, grid, blocks, known)
+        return Job(one.tasks, work, one.threads, _around(one, spare, blocks, one.boxes))
     out = stored[node]
+    blocks = Blocks(compiled, budget, name)
     # One task fits, as has just been found out, and nobody else waits for memory.
-    alone = one.tasks == 1
+    alone = one.tasks == 1 and not one.fetches
 
-    def work(number: int, scratch: Scratch) -> None:
+    def fill(number: int, scratch: Scratch) -> None:
         box = grid.box(number)
         value = None if known is None else known.constant_in(box)
-        if value is not None:
-            window(out, part_of(node, box))[...] = value
-            return
-        program = lower(compiled, box)
         target = window(out, part_of(node, box))
-        if alone:
-            run_program(program, scratch, target)
-            return
-        with budget.holding(program.nbytes, name):
-            run_program(program, scratch, target)
+        if value is not None:
+            target[...] = value
+        elif alone:
+            run_program(lower(compiled, box), scratch, target)
+        else:
+            with blocks.lent(box) as program:
+                run_program(program, scratch, target)
 
-    return Job(one.tasks, work, one.threads)
+    return Job(one.tasks, fill, one.threads, _around(one, spare, blocks, one.boxes))
+
+
+def _around(
+    one: Pass, spare: Spare, blocks: Blocks, boxes: Callable[[], Iterator[Box]]
+) -> Callable[[], AbstractContextManager[None]]:
+    """What a pass runs in: what its tasks leave of the memory is used to fetch ahead."""
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        with sparing(spare):
+            if not one.fetches:
+                yield
+                return
+            with blocks.fetching(boxes(), spare):
+                yield
+
+    return around

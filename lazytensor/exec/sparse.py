@@ -37,7 +37,10 @@ from lazytensor.native.kernels.gather_block import PLACE_BITS
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.source import Box, CellsSource, Reading, Source
 
-__all__ = ["begin_gather", "gathers_together", "read_sparse", "sparse_boxes", "touched_cells"]
+__all__ = [
+    "begin_gather", "gathers_together", "is_one_reading", "read_sparse", "sparse_boxes",
+    "touched_cells",
+]  # fmt: skip
 
 _MOST_CELLS = 1 << 20
 """Cells of one reading: a table of all of them is made before it begins."""
@@ -82,9 +85,14 @@ def begin_gather(source: Source, transform: IndexTransform, out: np.ndarray) -> 
 
 def gathers_together(source: Source, transform: IndexTransform) -> bool:
     """Whether ``begin_gather`` would begin one now."""
-    cells = cast("CellsSource", source)
-    if not hasattr(source, "read_cells") or not transform.has_arrays:
+    return transform.has_arrays and is_one_reading(source, transform, 1)
+
+
+def is_one_reading(source: Source, transform: IndexTransform, boxes: int) -> bool:
+    """Whether ``read_sparse`` of so many boxes would be one compiled reading, done now."""
+    if not hasattr(source, "read_cells") or boxes > _MOST_CELLS:
         return False
+    cells = cast("CellsSource", source)
     points = math.prod(transform.domain.shape)
     there = is_compiled("gather", None) and is_compiled("gather_sort", None)
     return there and cells.cell_strides(_cells_at_most(source, points)) is not None

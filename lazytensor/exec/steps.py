@@ -218,6 +218,7 @@ _KERNELS: Families[str, Kernel] = Families(
             ("steps_call", ("call", "inspect")),
             ("steps_contract", ("contract", "panels")),
             ("steps_fused", ("fused",)),
+            ("steps_quantize", ("quantize_rows", "spread")),
             (
                 "steps_sketch",
                 ("computed", "edges", "histogram", "masked", "masked_reduce", "quantile"),

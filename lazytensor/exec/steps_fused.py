@@ -16,7 +16,7 @@ from lazytensor.exec.kernels.codegen import source_of
 from lazytensor.exec.kernels.expression import Expression, evaluate, evaluation_nbytes
 from lazytensor.exec.kernels.maps import map_consumer
 from lazytensor.exec.physical import Step
-from lazytensor.exec.through import saved_seconds
+from lazytensor.exec.through import passes_of, saved_seconds, with_scalars
 from lazytensor.native.streaming import is_streamed
 
 __all__ = ["KERNELS", "MEMORY", "how"]
@@ -34,11 +34,12 @@ def _fused(
     if not into.size:
         return into
     consumer = None
-    if into.size >= _FEWEST and len(expression.steps) > 1:
+    if into.size >= _FEWEST and passes_of(expression) > 1:
+        scalar, values, others = with_scalars(expression, constants, inputs[1:])
         consumer = map_consumer(
-            expression,
-            constants,
-            inputs[1:],
+            scalar,
+            values,
+            others,
             into,
             streamed=is_streamed(into),
             saves=saved_seconds(expression, into.size),

@@ -11,13 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from lazytensor.exec.buffers import Scratch
+from lazytensor.exec.fold_once import folded
 from lazytensor.exec.joined import fill_windows
 from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.downsample import downsample_into
 from lazytensor.exec.kernels.gather import apply_transform
+from lazytensor.exec.kernels.gather_array import gather_array
 from lazytensor.exec.physical import Step
 from lazytensor.exec.sparse import read_sparse
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.ops import OPERATIONS, SUMMARIES
 from lazytensor.plan.source import Box
 
 __all__ = ["KERNELS"]
@@ -50,7 +52,10 @@ def _view(
 ) -> np.ndarray:
     transform, origin = step.args
     if transform.has_arrays:
-        return apply_transform(transform, inputs[0], origin, out=out)
+        into = _room(step, out, scratch)
+        if gather_array(transform, inputs[0], origin, into):
+            return into
+        return apply_transform(transform, inputs[0], origin, out=into)
     return apply_transform(transform, inputs[0], origin)
 
 
@@ -58,7 +63,7 @@ def _elementwise(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
     into = _room(step, out, scratch)
-    return ELEMENTWISE[step.args[0]].evaluate(*inputs, out=into)
+    return OPERATIONS[step.args[0]].evaluate(*inputs, out=into)
 
 
 def _cast(
@@ -80,7 +85,10 @@ def _reduce(
     step: Step, inputs: list[np.ndarray], out: np.ndarray | None, scratch: Scratch
 ) -> np.ndarray:
     op, axes, keepdims, params = step.args
-    return REDUCTIONS[op].whole(inputs[0], axes, keepdims=keepdims, params=dict(params))
+    found = folded(inputs[0], op, axes, keepdims=keepdims, params=dict(params))
+    if found is not None:
+        return found
+    return SUMMARIES[op].whole(inputs[0], axes, keepdims=keepdims, params=dict(params))
 
 
 def _join(

@@ -24,15 +24,16 @@ from lazytensor.exec.kernels.choice import chosen_kernels, compiled
 from lazytensor.exec.kernels.consumer import CompiledConsumer
 from lazytensor.exec.kernels.downsample_compiled import can_take, downsample_consumer, takes_cut
 from lazytensor.exec.kernels.downsample_compiled import saved_seconds as downsample_seconds
-from lazytensor.exec.kernels.expression import Expression
+from lazytensor.exec.kernels.expression import CAST, Expression
 from lazytensor.exec.kernels.maps import CompiledMap, compiled_map, map_consumer
-from lazytensor.exec.physical import Program, Ref, Step
+from lazytensor.exec.physical import READS, Program, Ref, Step
 from lazytensor.native.streaming import is_streamed
+from lazytensor.plan.ops import OPERATIONS
 from lazytensor.plan.source import Consumer
 
 __all__ = [
-    "Line", "Lines", "line_of", "lines_of", "may_run", "read_line", "run_line",
-    "saved_seconds", "turned", "varying_first",
+    "Line", "Lines", "goes_once", "line_of", "lines_of", "may_run", "passes_of", "read_line", "run_line",
+    "saved_seconds", "turned", "varying_first", "with_scalars",
 ]  # fmt: skip
 
 
@@ -139,6 +140,38 @@ def line_of(program: Program) -> Line | None:
     return line if len(steps) == inner + 1 else None
 
 
+_SHOWN = frozenset({"constant", "full", "stored", "view", "reshape", "pass"})
+_FEW = 16
+"""Of so many elements one is a parameter or the like: whatever is done with it takes no time."""
+
+
+def goes_once(program: Program) -> bool:
+    """Whether compiled code goes once over arrays in memory, and puts results where they belong.
+
+    >>> from lazytensor.exec.lower import Compiled, lower
+    >>> x = lt.asarray(np.ones(4))._node
+    >>> goes_once(lower(Compiled(x), ((0, 4),)))
+    True
+    """
+    *before, last = program.steps
+    if chosen_kernels() == "numpy":
+        return False
+    if last.op not in ("fused", "quantize_rows"):
+        before = list(program.steps)
+    few = math.prod(last.shape) // _FEW
+    return all([_is_shown(step) or _is_small(step, few) for step in before])
+
+
+def _is_small(step: Step, few: int) -> bool:
+    """Whether a step makes few elements, and of no source."""
+    return step.op not in READS and math.prod(step.shape) <= max(1, few)
+
+
+def _is_shown(step: Step) -> bool:
+    """Whether a step shows memory that is there."""
+    return step.op in _SHOWN or (step.op == "read" and step.args[0].array is not None)
+
+
 def may_run(line: Line) -> bool:
     """Whether a line might be run while its source reads, as far as can be told at once."""
     read = line.read
@@ -170,8 +203,11 @@ def _consumer_of_values(
     assert step is not None
     _, expression, constants = step.args
     read = line.read
+    expression, constants, others = with_scalars(
+        varying_first(expression, line.varying), constants, others
+    )
     return map_consumer(
-        varying_first(expression, line.varying),
+        expression,
         constants,
         [turned(read, np.broadcast_to(other, out.shape)) for other in others],
         turned(read, out),
@@ -264,9 +300,62 @@ def varying_first(expression: Expression, number: int) -> Expression:
     )
 
 
+_OF_PLACE = frozenset({"clip", "maximum", "minimum"})
+"""What NumPy computes otherwise with a scalar than with an array: of 0.0 and -0.0, the other."""
+
+
+def with_scalars(
+    expression: Expression, constants: Sequence[bytes], others: Sequence[np.ndarray]
+) -> tuple[Expression, Sequence[bytes], Sequence[np.ndarray]]:
+    """The same with operands of one element as constants: a loop then has them in a register.
+
+    ``others``: the array operands but the first.
+
+    >>> f4 = np.dtype("f4")
+    >>> from lazytensor.exec.kernels.expression import ExpressionStep
+    >>> sum = Expression((f4, f4), (), (ExpressionStep("add", (0, 1), f4),), 2)
+    >>> with_scalars(sum, (), [np.float32(1).reshape(())])[0].constants
+    (dtype('float32'),)
+    """
+    single = tuple([k for k, other in enumerate(others, 1) if other.size == 1])
+    if not single or not _OF_PLACE.isdisjoint([step.name for step in expression.steps]):
+        return expression, constants, others
+    values = [others[k - 1].tobytes() for k in single]
+    rest = [other for other in others if other.size != 1]
+    return _operands_as_constants(expression, single), (*constants, *values), rest
+
+
+@lru_cache(maxsize=256)
+def _operands_as_constants(expression: Expression, numbers: tuple[int, ...]) -> Expression:
+    """Some array operands behind the constants."""
+    arrays, count = expression.arrays, len(expression.arrays)
+    kept = [k for k in range(count) if k not in numbers]
+    first = count + len(expression.constants)
+    order = [*kept, *range(count, first), *numbers, *range(first, first + len(expression.steps))]
+    new = {slot: i for i, slot in enumerate(order)}
+    return Expression(
+        tuple([arrays[k] for k in kept]),
+        (*expression.constants, *[arrays[k] for k in numbers]),
+        tuple(
+            [
+                step._replace(operands=tuple([new[slot] for slot in step.operands]))
+                for step in expression.steps
+            ]
+        ),
+        new[expression.result],
+    )
+
+
 def saved_seconds(expression: Expression, size: int) -> float:
     """About what compiled code saves on so many elements: a pass over them for each operation."""
-    return _SAVED_SECONDS * len(expression.steps) * size
+    return _SAVED_SECONDS * passes_of(expression) * size
+
+
+def passes_of(expression: Expression) -> int:
+    """How often NumPy goes over the values of an expression."""
+    return sum(
+        [1 if step.name == CAST else OPERATIONS[step.name].passes for step in expression.steps]
+    )
 
 
 def turned(read: Step, array: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ would take turns at it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from lazytensor.exec.demand import BoxPlan, demand, whole_box
 from lazytensor.exec.joined import Result, begin_windows, joined_program, program_of_all
 from lazytensor.exec.one_step import one_step
 from lazytensor.exec.physical import Program, Step
+from lazytensor.exec.sparse import begin_gather, gathers_together
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, scan_below
@@ -70,8 +72,18 @@ def window_of(node: Node, limit: int) -> Window | None:
     if _in_one_cell(scan, plan):
         return Window(program, True, False)
     whole = stays_whole(program.moved, limit)
-    worth_sharing = _ALONE < program.moved <= min(_TOGETHER, limit)
+    moved = program.moved if plan.op != "gather" else _decoded(scan, node.size)
+    worth_sharing = moved > _ALONE and program.moved <= min(_TOGETHER, limit)
     return Window(program, whole, worth_sharing) if whole or worth_sharing else None
+
+
+def _decoded(scan: Scan, points: int) -> int:
+    """Bytes that are decoded for so many points anywhere in a source, at most."""
+    cell = [
+        n if cells is None else min(n, cells.chunk)
+        for n, cells in zip(scan.shape, scan.grid, strict=True)
+    ]
+    return min(scan.nbytes, points * math.prod(cell) * scan.dtype.itemsize)
 
 
 def windows_of(nodes: Sequence[Node], limit: int) -> Window | None:
@@ -106,6 +118,9 @@ def shared_read(program: Program, out: Result) -> Reading | None:
     if step.op == "read_windows":
         return begin_windows(step, out)
     assert isinstance(out, np.ndarray)
+    if step.op == "gather":
+        source, transform = step.args
+        return begin_gather(source, transform, out)
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return None
     source, box, steps, place = _asked(step)
@@ -121,6 +136,8 @@ def is_shared(program: Program) -> bool:
     step = program.steps[0]
     if step.op == "read_windows":
         return True
+    if step.op == "gather":
+        return gathers_together(*step.args)
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return False
     source, box, steps, _ = _asked(step)

@@ -7,19 +7,23 @@ is no grid, or cells cost nothing to cut, boxes are cut freely. Blocks are numbe
 one by one: an output of 10^8 chunks has a grid of a few numbers.
 
 The cut depends on the plan alone, never on the number of threads, so that sums come out the same.
+Only where nothing is summed, and values flow through a task without waiting in memory, tasks are
+larger where few threads share them: then what Python does for each is all that is to be saved.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.node import Node
 from lazytensor.plan.source import Box
 
-__all__ = ["TARGET", "WorkGrid", "choose_grid", "middle_of", "stays_whole"]
+__all__ = [
+    "TARGET", "WorkGrid", "choose_grid", "even_grid", "middle_of", "stays_whole", "task_bytes",
+]  # fmt: skip
 
 TARGET = 8 << 20
 """Bytes a task should move: large enough that the 50-100 us of planning it are about a per cent,
@@ -29,6 +33,12 @@ _SMALLEST = 1 << 20
 _ENOUGH_TASKS = 16
 """A small result is cut finer than ``TARGET``, into about so many tasks, as long as they move
 ``_SMALLEST`` bytes each."""
+
+_FLOWING = 4
+"""Times ``TARGET``: what a task may move whose values do not wait in memory for the next step."""
+
+_TASKS_A_THREAD = 8
+"""So many of those each thread should have at least, so that all end at about the same time."""
 
 _MANY_EDGES = 1 << 16
 
@@ -127,17 +137,36 @@ def stays_whole(nbytes: int, most: int) -> bool:
     return nbytes <= min(most, TARGET, _SMALLEST)
 
 
-def choose_grid(node: Node, cost: Cost, most: int) -> WorkGrid:
+def task_bytes(total: int) -> int:
+    """Bytes that a task should move of a run that moves ``total``.
+
+    >>> task_bytes(1 << 40) >> 20, task_bytes(32 << 20) >> 20, task_bytes(1000) >> 20
+    (8, 2, 1)
+    """
+    return min(TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
+
+
+def even_grid(node: Node, sizes: Sequence[int]) -> WorkGrid:
+    """Blocks of one size, counted from the first element; the last along a dim may be shorter."""
+    cuts = [_Cut(n, size) for n, size in zip(node.shape, sizes, strict=True)]
+    return WorkGrid(cuts, node.domain.inclusive_min)
+
+
+def choose_grid(node: Node, cost: Cost, most: int, threads: int = 0) -> WorkGrid:
     """Blocks that move about ``TARGET`` bytes, ``most`` at most where cells allow it.
 
-    ``cost`` gives what a box moves.
+    ``cost`` gives what a box moves. ``threads``: how many share the tasks of a plan whose values
+    flow through, 0 for any other plan.
     """
     origin = node.domain.inclusive_min
     if node.size == 0:
         return WorkGrid([_Cut(n, 1) for n in node.shape], origin)
     whole = WorkGrid([_Cut(n, n) for n in node.shape], origin)
     total = _total(node, cost)
-    target = min(most, TARGET, max(_SMALLEST, total // _ENOUGH_TASKS))
+    target = min(most, task_bytes(total))
+    if threads:
+        fair = min(total // (_TASKS_A_THREAD * threads), most // (2 * threads))
+        target = max(target, min(_FLOWING * TARGET, fair))
     if total <= target:
         return whole
     grid = node.grid

@@ -9,7 +9,7 @@ ago makes room; if it is of another size, its whole slab does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -138,12 +138,41 @@ class Books:
     ) -> None:
         """Take chunks whose states are known; ``units``: by place in ``taken``, their numbers."""
         found = self.shelves.setdefault(shelf, {})
+        kept = self._enter_kept(taken, found, units, states, use)
         for (i, unit), state in zip(units.items(), states, strict=True):
-            if state is not None:
+            if state is not None and i not in kept:
                 slot, fate = self._look(found, (shelf, unit), nbytes, use, state)
                 taken.slots[i], taken.fates[i] = slot, fate
                 taken.addresses[i] = self.address[slot] if slot >= 0 else 0
         self.sweep()
+
+    def _enter_kept(
+        self,
+        taken: Taken,
+        found: dict[int, int],
+        units: Mapping[int, int],
+        states: Sequence[Hashable | None],
+        use: Caching,
+    ) -> Set[int]:
+        """Take those that are there, as they were when they were last looked at, all at once; at
+        which places of ``taken`` they are."""
+        slots = [found.get(unit, -1) for unit in units.values()]
+        mine = self.states
+        known = [
+            (i, slot)
+            for i, slot, state in zip(units, slots, states, strict=True)
+            if slot >= 0 and mine[slot] is state
+        ]
+        at, kept = np.array(known, np.int64).reshape(-1, 2).T
+        ready = self.phase[kept] == READY
+        if not ready.all():
+            at, kept = at[ready], kept[ready]
+        self.since[kept] = np.maximum(self.since[kept], use.since)
+        self.pins[kept] += 1
+        self.stamp[kept] = self.clock
+        taken.slots[at], taken.fates[at] = kept, HELD
+        taken.addresses[at] = self.address[kept]
+        return frozenset(at.tolist())
 
     def settle(self, taken: Taken, mine: np.ndarray, filled: np.ndarray) -> None:
         """Chunks that are ``mine`` are there now, or have failed."""

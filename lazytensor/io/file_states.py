@@ -1,14 +1,17 @@
 """Whether files are what they were when chunks of them were decoded.
 
 A look at a file from Python takes some microseconds, a window of a stored array is copied in fifty,
-and lies in eight files. So many files are looked at by one compiled call, where there is one.
+and lies in eight files. So many files are looked at by one compiled call, where there is one, and
+from the folder of their array on: the way to that is as long as all the rest.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -21,12 +24,22 @@ __all__ = ["FileState", "unchanged"]
 
 _GAIN = 1e-6
 _ANSWER_WORDS = 32
+_HERE = -100
+"""Where paths begin, for the system: the working folder."""
+
+_ROW = struct.Struct("=Qqqq")
+_PATH_ONLY = getattr(os, "O_PATH", None)
+_FEW = 4
+"""Files that are looked at sooner than a folder is opened."""
 
 
 class _Path(bytes):
-    """A path that knows where its bytes are; they end with a null byte."""
+    """A path, which ends with a null byte, and rows for the compiled call, of all of the path and
+    of what follows the ``folder``."""
 
-    address: int
+    folder: str
+    whole: bytes
+    inside: bytes
 
 
 class FileState(NamedTuple):
@@ -38,10 +51,13 @@ class FileState(NamedTuple):
     path: _Path
 
     @classmethod
-    def of(cls, path: str, token: tuple[int, int, int]) -> FileState:
-        """``token``: what ``LocalStore.token`` says."""
-        name = _Path(os.fsencode(path) + b"\0")
-        name.address = ctypes.cast(ctypes.c_char_p(name), ctypes.c_void_p).value or 0
+    def of(cls, folder: str, key: str, token: tuple[int, int, int]) -> FileState:
+        """``folder`` ends where ``key`` begins. ``token``: what ``LocalStore.token`` says."""
+        name = _Path(os.fsencode(folder + key) + b"\0")
+        address = ctypes.cast(ctypes.c_char_p(name), ctypes.c_void_p).value or 0
+        name.folder = folder
+        name.whole = _ROW.pack(address, *token)
+        name.inside = _ROW.pack(address + len(os.fsencode(folder)), *token)
         return cls(*token, name)
 
 
@@ -53,15 +69,38 @@ def unchanged(states: Sequence[FileState]) -> np.ndarray:
     run = kernel("look", saves=_GAIN * len(states)) if statx else None
     if run is None:
         return np.array([_is_same(state) for state in states], np.bool_)
-    rows = [(state[3].address, state[0], state[1], state[2]) for state in states]
-    table = np.array(rows, np.int64)
-    answer = np.zeros(_ANSWER_WORDS, np.int64)
-    words = np.array(
-        (len(states), statx, address_of_words(table), address_of_words(answer)), np.int64
-    )
-    run(address_of_words(words))
+    folder = states[0].path.folder
+    with _opened(folder if len(states) > _FEW else None) as descriptor:
+        inside = descriptor != _HERE
+        rows = bytearray().join(
+            [
+                path.inside if inside and path.folder == folder else path.whole
+                for _, _, _, path in states
+            ]
+        )
+        table = np.frombuffer(rows, np.int64).reshape(-1, 4)
+        answer = np.zeros(_ANSWER_WORDS, np.int64)
+        words = np.array(
+            (len(states), statx, address_of_words(table), address_of_words(answer), descriptor),
+            np.int64,
+        )
+        run(address_of_words(words))
     same: np.ndarray = table[:, 0] != 0
     return same
+
+
+@contextmanager
+def _opened(folder: str | None) -> Iterator[int]:
+    """A descriptor of a folder to begin paths at; that of the working folder where none can be."""
+    try:
+        found = None if not folder or _PATH_ONLY is None else os.open(folder, _PATH_ONLY)
+    except OSError:
+        found = None
+    try:
+        yield _HERE if found is None else found
+    finally:
+        if found is not None:
+            os.close(found)
 
 
 def _is_same(state: FileState) -> bool:

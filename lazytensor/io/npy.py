@@ -1,8 +1,7 @@
 """Arrays in ``.npy`` files, read by boxes.
 
 The format has no chunks: elements lie in C or Fortran order behind a short header. A box is read as
-runs of neighbouring bytes, runs that lie close together in one piece, and never more than a few
-megabytes at a time beyond the output. With ``mmap=True`` a local file is mapped instead, and the
+runs of neighbouring bytes (``io.runs``). With ``mmap=True`` a local file is mapped instead, and the
 tensor aliases it. The header is checked against the size of the file before anything is believed.
 
 Format: ``numpy.lib.format``, versions 1.0 to 3.0.
@@ -12,10 +11,8 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Hashable, Mapping, Sequence
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,12 +23,11 @@ from lazytensor.errors import (
     FormatError,
     SerializationError,
     SourceChangedError,
-    SourceError,
-    SourceNotFoundError,
 )
+from lazytensor.io.place import BufferStore, file_at, is_buffer, opened
+from lazytensor.io.runs import gap_of, held_nbytes, pieces_of, read_pieces
+from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import Store, StoredObject
-from lazytensor.io.store_memory import DictStore
-from lazytensor.io.store_open import make_store
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Storage, UnitSize
 from lazytensor.plan.spec import TensorSpec, make_spec
@@ -41,8 +37,6 @@ __all__ = ["Header", "NpySource", "from_json", "is_npy", "parse_header", "scan"]
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 _LONGEST_HEADER = 1 << 20
-_PIECE = 4 << 20  # bytes read at once
-_GAP = 64 << 10  # bytes worth reading to save another read
 _LARGEST = 1 << 62
 
 
@@ -67,7 +61,7 @@ def scan(
     ``.npy`` file or shorter than its header says, ``DTypeError`` for Python objects.
     """
     store, key = _place(source, storage_options)
-    with _opened(store, key) as stored:
+    with opened(store, key) as stored:
         header = parse_header(stored, f"{store.name}/{key}")
     return NpySource(store, key, header, store.token(key), mmap=mmap)
 
@@ -86,33 +80,10 @@ def is_npy(source: Any) -> bool:
 
 
 def _place(source: Any, options: Mapping[str, Any] | None) -> tuple[Store, str]:
-    """The store around a file, and the file's key in it."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return DictStore({"array.npy": bytes(source)}), "array.npy"
-    if isinstance(source, tuple) and len(source) == 2:
-        fs, path = source
-        parent, _, name = os.fspath(path).rstrip("/").rpartition("/")
-        return make_store((fs, parent), options), name
-    if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(
-            f"{type(source).__name__} is no place of a .npy file: give a path, a URL, (fs, path) "
-            f"or bytes"
-        )
-    text = os.fspath(source)
-    if "://" in text:
-        parent, _, name = text.rstrip("/").rpartition("/")
-        return make_store(parent, options), name
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise SourceNotFoundError(f"there is no file {text!r} (from {os.getcwd()!r})")
-    return make_store(path.parent, options), path.name
-
-
-def _opened(store: Store, key: str) -> StoredObject:
-    stored = store.open(key)
-    if stored is None:
-        raise SourceNotFoundError(f"{store.name} has no file {key!r}")
-    return stored
+    """The store around a file, and the file's key in it; of bytes, a copy."""
+    if is_buffer(source):
+        return BufferStore(bytes(source), "array.npy"), "array.npy"
+    return file_at(source, options, ".npy file")
 
 
 def parse_header(stored: StoredObject, name: str) -> Header:
@@ -239,8 +210,10 @@ class NpySource:
         return UnitSize(1, self.spec.nbytes, 0)
 
     def reading_nbytes(self, nbytes: int) -> int:
-        """One piece of the file, which may have gaps in it."""
-        return 0 if self.array is not None else min(self.spec.nbytes, _PIECE)
+        """One piece of the file, which may have gaps in it; over a network several."""
+        if self.array is not None:
+            return 0
+        return held_nbytes(self.spec.nbytes, far=self._store.remote)
 
     def fetched(self, reads: Sequence[Read]) -> Fetched:
         """What carrying out ``reads`` will fetch: with the gaps between runs that are one piece."""
@@ -252,9 +225,10 @@ class NpySource:
             shape, turned = shape[::-1], [box[::-1] for box in boxes]
         else:
             turned = boxes
-        nbytes = sum(n for box in turned for _, n, _, _ in _pieces(shape, box, self._header))
+        item, gap = self._header.dtype.itemsize, gap_of(self._store)
+        nbytes = sum(p.nbytes for box in turned for p in pieces_of(shape, item, box, gap=gap))
         elements = sum(prod(hi - lo for lo, hi in box) for box in boxes)
-        return Fetched(nbytes, 1, elements * self._header.dtype.itemsize)
+        return Fetched(nbytes, 1, elements * item)
 
     def to_json(self) -> dict[str, Any]:
         """Where the file is; ``SerializationError`` for bytes in memory."""
@@ -274,59 +248,21 @@ class NpySource:
             shape, box, out = shape[::-1], box[::-1], out.T
         if not out.size:
             return
-        with _opened(self._store, self._key) as stored:
-            for start, nbytes, strides, place in _pieces(shape, box, self._header):
-                target = out[(*place, ...)]
-                data = stored.read(start, nbytes)
-                if len(data) != nbytes:
-                    raise SourceError(f"{self.label}: the file ends within the elements")
-                target[...] = np.ndarray(target.shape, self._header.dtype, data, 0, strides)
-                count("bytes_read", nbytes)
-                count("bytes_decoded", target.nbytes)
+        header = self._header
+        pieces = pieces_of(shape, header.dtype.itemsize, box, gap=gap_of(self._store))
+        with opened(self._store, self._key) as stored:
+            for _ in read_pieces(
+                stored,
+                header.offset,
+                list(pieces),
+                header.dtype,
+                out,
+                thread_scratch(),
+                far=self._store.remote,
+            ):
+                pass
+        count("bytes_decoded", out.nbytes)
         count("units_read")
-
-
-_Piece = tuple[int, int, tuple[int, ...], tuple[int | slice, ...]]
-"""First byte, number of bytes, strides in it, and the part of the output it fills."""
-
-
-def _pieces(shape: tuple[int, ...], box: Box, header: Header) -> Iterator[_Piece]:
-    """The reads that make a box of an array in C order: ``_PIECE`` bytes at most, or one run."""
-    strides = [header.dtype.itemsize] * len(shape)
-    for d in reversed(range(len(shape) - 1)):
-        strides[d] = strides[d + 1] * shape[d + 1]
-    if not shape:
-        yield header.offset, header.dtype.itemsize, (), ()
-        return
-    split, rows = _split(shape, box, strides)
-    lows = [range(lo, hi) for lo, hi in box[:split]]
-    lo, hi = box[split]
-    within = list(zip(strides[split + 1 :], box[split + 1 :], strict=True))
-    inner = header.offset + sum(s * a for s, (a, _) in within)
-    last = sum((b - a - 1) * s for s, (a, b) in within)
-    for outer in product(*lows):
-        base = inner + sum(s * c for s, c in zip(strides, outer, strict=False))
-        at = tuple(c - a for c, (a, _) in zip(outer, box, strict=False))
-        for first in range(lo, hi, rows):
-            n = min(rows, hi - first)
-            nbytes = (n - 1) * strides[split] + last + header.dtype.itemsize
-            place: tuple[int | slice, ...] = (*at, slice(first - lo, first - lo + n))
-            yield base + first * strides[split], nbytes, tuple(strides[split:]), place
-
-
-def _split(shape: tuple[int, ...], box: Box, strides: list[int]) -> tuple[int, int]:
-    """The dim along which pieces are cut, and how many positions of it one piece has.
-
-    The outermost dim whose positions lie close enough together that reading what is between
-    them costs less than another read, and of which a piece holds at least two.
-    """
-    for d in range(len(shape)):
-        inner = zip(strides[d + 1 :], box[d + 1 :], strict=True)
-        within = sum((b - a - 1) * s for s, (a, b) in inner)
-        gap = strides[d] - within - strides[-1]
-        if gap <= max(_GAP, within) and 2 * strides[d] <= _PIECE:
-            return d, _PIECE // strides[d]
-    return len(shape) - 1, max(1, _PIECE // strides[-1])
 
 
 def _restore(

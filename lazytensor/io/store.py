@@ -115,6 +115,13 @@ class StoredObject(ABC):
         Raises ``SourceError`` when the object ends earlier.
         """
 
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill ``out``, which is contiguous bytes, from ``start`` on.
+
+        Raises ``SourceError`` when the object ends earlier.
+        """
+        out[:] = self.read(start, len(out))
+
     def read_many(
         self, ranges: Sequence[tuple[int, int]], scratch: Scratch | None = None
     ) -> Iterator[Buffer]:
@@ -270,6 +277,10 @@ class Store(ABC):
     def token(self, key: str) -> Hashable | None:
         """A value that changes when the object does; None if there is none or nobody can tell."""
         return None
+
+    def token_many(self, keys: Sequence[str]) -> list[Hashable | None]:
+        """Tokens of objects, asked for together."""
+        return [self.token(key) for key in keys]
 
     def changed(self, key: str, known: Hashable | None) -> bool:
         """Whether an object is not the one whose token was ``known``, as far as anyone can tell.

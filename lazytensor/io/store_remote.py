@@ -318,8 +318,11 @@ class RemoteStore(FsspecStore):
 
     def token(self, key: str) -> Hashable | None:
         """ETag or modification time, and size; None where the server tells neither."""
-        answer = self._status([key])[0]
-        return None if answer is None else answer.token
+        return self.token_many([key])[0]
+
+    def token_many(self, keys: Sequence[str]) -> list[Hashable | None]:
+        """Tokens of objects, asked for together."""
+        return [None if answer is None else answer.token for answer in self._status(keys)]
 
 
 def _ahead(wanted: tuple[int, int] | None) -> Part:

@@ -356,6 +356,12 @@ class ZipStore(Store):
         entry = self._entries.get(check_key(key))
         return None if entry is None else (self._archive.token(self._key), entry.crc)
 
+    def token_many(self, keys: Sequence[str]) -> list[Hashable | None]:
+        """As ``token``; the archive is asked once."""
+        whole = self._archive.token(self._key)
+        entries = [self._entries.get(check_key(key)) for key in keys]
+        return [None if entry is None else (whole, entry.crc) for entry in entries]
+
     def children(self, prefix: str) -> list[str]:
         """Names one level below ``prefix`` that have entries below them."""
         start = f"{prefix}/" if prefix else ""

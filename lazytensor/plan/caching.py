@@ -15,7 +15,11 @@ from contextvars import ContextVar
 from itertools import count
 from typing import NamedTuple
 
-__all__ = ["CACHING", "Caching", "caching"]
+from lazytensor.config import option
+
+__all__ = [
+    "CACHING", "DISK_CACHING", "Caching", "DiskCaching", "caching", "disk_caching", "new_disk_run",
+]  # fmt: skip
 
 
 class Caching(NamedTuple):
@@ -28,6 +32,20 @@ class Caching(NamedTuple):
 
 CACHING: ContextVar[Caching | None] = ContextVar("lazytensor_caching", default=None)
 """None: nothing is kept."""
+
+
+class DiskCaching(NamedTuple):
+    """Chunks are kept in ``folder``, which takes up to ``nbytes``; those of local files too, if
+    ``local``. ``since``: number of the run, as in ``Caching``."""
+
+    folder: str
+    nbytes: int
+    local: bool
+    since: int
+
+
+DISK_CACHING: ContextVar[DiskCaching | None] = ContextVar("lazytensor_disk_caching", default=None)
+"""None: nothing is kept on the disk."""
 
 _runs = count(1)
 
@@ -54,3 +72,27 @@ def caching(nbytes: int) -> Iterator[Caching | None]:
         yield inner
     finally:
         CACHING.reset(token)
+
+
+def new_disk_run() -> DiskCaching | None:
+    """What a run begins with that keeps chunks on the disk, as the options say; None if none."""
+    folder = option("disk_cache")
+    if not folder:
+        return None
+    return DiskCaching(folder, option("disk_cache_bytes"), option("disk_cache_local"), next(_runs))
+
+
+@contextmanager
+def disk_caching(use: DiskCaching) -> Iterator[DiskCaching]:
+    """Keep chunks on the disk in the block; a run within a run is a part of it, as in ``caching``.
+
+    >>> with disk_caching(DiskCaching("/nowhere", 1 << 20, False, 1)) as use:
+    ...     DISK_CACHING.get() is use
+    True
+    """
+    inner = DISK_CACHING.get() or use
+    token = DISK_CACHING.set(inner)
+    try:
+        yield inner
+    finally:
+        DISK_CACHING.reset(token)

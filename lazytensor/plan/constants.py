@@ -34,7 +34,7 @@ from lazytensor.plan.nodes import (
 )
 from lazytensor.plan.nodes_block import Downsample
 from lazytensor.plan.nodes_join import Join, Overlay
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.ops import OPERATIONS, SUMMARIES
 
 __all__ = [
     "DEEPEST",
@@ -105,9 +105,9 @@ def elementwise_value(
         return None
     operands = [_lanes(data, d) for data, d in zip(values, dtypes, strict=True)]
     try:
-        result = ELEMENTWISE[op].evaluate(*operands)
-    except DTypeError:
-        # An integer to a negative power: it stays in the plan, which raises when it is computed.
+        result = OPERATIONS[op].evaluate(*operands)
+    except (DTypeError, ValueError):
+        # An integer to a negative power, NaN that is refused: it stays in the plan, which raises when it is computed.
         return None
     return result[:1].tobytes() if result.dtype == dtype else None
 
@@ -159,7 +159,7 @@ def reduce_value(node: Reduce, data: bytes, shape: Sequence[int]) -> bytes | Non
     Float sums, means, products and variances are as near the true value as a block by block
     reduction is, and nearer as a rule.
     """
-    row, params = REDUCTIONS[node.op], dict(node.params)
+    row, params = SUMMARIES[node.op], dict(node.params)
     count = math.prod(shape[d] for d in node.axes_)
     if node.x.dtype.kind not in _PLAIN or count <= params.get("correction", 0):
         # Nothing is left to divide by: rounding in a block decides between NaN and infinity.
@@ -331,7 +331,7 @@ def _ends_in_constant(node: Node) -> bool:
 
 _HARMLESS = frozenset(
     ("Scan", "Constant", "View", "Cast", "Field", "Elementwise", "Reduce", "Join", "Overlay",
-     "Downsample", "Reshape", "Rechunk", "Cache")
+     "Downsample", "Reshape", "Rechunk", "Cache", "Spread")
 )  # fmt: skip
 _MOST_LOOKED_AT = 256
 
@@ -366,7 +366,7 @@ def _fails_itself(node: Node) -> bool:
     if isinstance(node, View):
         return node.transform.has_arrays
     if isinstance(node, Elementwise):
-        return node.op == "pow" and node.dtype.kind in "iu"
+        return node.op == "without_nan" or (node.op == "pow" and node.dtype.kind in "iu")
     if isinstance(node, Cast):
         return node.x.dtype.kind not in _PLAIN
     return name == "Overlay" and node.fill is None  # type: ignore[attr-defined]

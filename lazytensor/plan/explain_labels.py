@@ -27,6 +27,7 @@ from lazytensor.plan.nodes_axis import BlockTotals, Cumulate, Gather, Lookup, Se
 from lazytensor.plan.nodes_block import Call, Downsample, Inspect
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
+from lazytensor.plan.nodes_quantize import Spread
 from lazytensor.plan.nodes_sketch import Edges, Histogram, Masked, MaskedReduce, Quantile
 from lazytensor.plan.output_map import ARRAY, CONSTANT, SINGLE
 
@@ -265,6 +266,10 @@ def _edges(node: Edges) -> str:
     return f"edges of {format_count(node.bins)} bins"
 
 
+def _spread(node: Spread) -> str:
+    return f"one for each group of {format_count(node.group)}"
+
+
 def _search(node: Search) -> str:
     return f"search sorted {format_count(node.table.size)} values ({node.op})"
 
@@ -296,6 +301,7 @@ LABELS: dict[type[Node], Callable[[Any], str]] = {
     Scan: _scan,
     Search: _search,
     Sort: _sort,
+    Spread: _spread,
     View: _view,
 }
 """The phrase of each kind."""

@@ -21,7 +21,7 @@ from lazytensor.plan.grid import DimGrid
 from lazytensor.plan.index import IndexTransform, OutputIndexMap, OutputIndexMethod
 from lazytensor.plan.index_interval import check_extent
 from lazytensor.plan.node import Node
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS, Reduction
+from lazytensor.plan.ops import OPERATIONS, SUMMARIES, Reduction
 from lazytensor.plan.promote import is_extended
 from lazytensor.plan.reshaping import reshaped_grid
 from lazytensor.plan.source import Source
@@ -178,7 +178,7 @@ class Elementwise(Node):
     op: str
 
     def _prepare(self) -> None:
-        row = ELEMENTWISE[self.op]
+        row = OPERATIONS[self.op]
         dtype = row.result_dtype(tuple([x.dtype for x in self.inputs]))
         ranked = [x.domain for x in self.inputs if x.shape]
         self._set(self.inputs, merge_domains(ranked) if ranked else _SCALAR, dtype)
@@ -293,7 +293,7 @@ class Reduce(Node):
     @property
     def row(self) -> Reduction:
         """The row of the table that says what the reduction does."""
-        return REDUCTIONS[self.op]
+        return SUMMARIES[self.op]
 
     def _prepare(self) -> None:
         row = self.row

@@ -38,7 +38,7 @@ class Op:
     are already cast to the loop's dtypes and ``{bits}`` for the width of the first; its value is
     cast to the loop's result. It may use ``np`` and needs ``error_model="numpy"``. ``exprs`` has
     the exceptions by dtype kind, or kind and size; None where only ``evaluate`` gives the same
-    bits, or is as fast. ``refuse`` raises for
+    bits, or is as fast. ``passes``: how often NumPy goes over the values. ``refuse`` raises for
     Python scalars that can be seen to be wrong before anything is computed.
 
     >>> from lazytensor.plan.ops import ELEMENTWISE
@@ -59,6 +59,7 @@ class Op:
     functions: tuple[str, ...] = ()
     dunder: str | None = None
     compares: bool = False
+    passes: int = 1
     refuse: Callable[[int, complex, Loop], None] | None = None
     doc: str
     note: str = ""

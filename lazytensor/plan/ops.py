@@ -13,17 +13,35 @@ from typing import Any
 
 import numpy as np
 
-from lazytensor.plan import ops_elementwise, ops_reduce
+from lazytensor.plan import ops_elementwise, ops_quantize, ops_reduce
 from lazytensor.plan.op import Op
 from lazytensor.plan.ops_reduce import Reduction
 
-__all__ = ["ELEMENTWISE", "FUNCTIONS", "REDUCTIONS", "UFUNCS", "Op", "Reduction"]
+__all__ = [
+    "ELEMENTWISE",
+    "FUNCTIONS",
+    "OPERATIONS",
+    "REDUCTIONS",
+    "SUMMARIES",
+    "UFUNCS",
+    "Op",
+    "Reduction",
+]
 
 ELEMENTWISE: dict[str, Op] = {row.name: row for row in ops_elementwise.ROWS}
-"""Elementwise operations by name."""
+"""Elementwise operations by name: those that are public functions."""
+
+OPERATIONS: dict[str, Op] = {**ELEMENTWISE, **{row.name: row for row in ops_quantize.ROWS}}
+"""All that the plan node of elementwise operations may name."""
 
 REDUCTIONS: dict[str, Reduction] = {row.name: row for row in ops_reduce.ROWS}
-"""Reductions by name."""
+"""Reductions by name: those that are public functions."""
+
+SUMMARIES: dict[str, Reduction] = {
+    **REDUCTIONS,
+    **{row.name: row for row in ops_quantize.REDUCTIONS},
+}
+"""All that the plan node of reductions may name."""
 
 # np.rint gives floats for integers where round keeps them, so it is not that operation.
 UFUNCS: dict[np.ufunc, str] = {

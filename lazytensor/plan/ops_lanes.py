@@ -141,13 +141,14 @@ def spreads(block: np.ndarray, lanes: Lanes, total: np.ndarray) -> tuple[np.ndar
     means = total / lanes.rows
     squares = np.empty(means.shape)
     cells = [list(enumerate(pairwise(lanes.edges[d]))) for d in lanes.leads]
+    room = np.empty(min(block.size, _PIECE))
     for cell in product(*cells):
         slot: list[slice] = [slice(None)] * block.ndim
         place = list(slot)
         for d, (i, ends) in zip(lanes.leads, cell, strict=True):
             slot[d], place[d] = slice(i, i + 1), slice(*ends)
         n = math.prod([hi - lo for _, (lo, hi) in cell])
-        rest, of_squares = _deviations(block[tuple(place)], means[tuple(slot)], lanes.leads)
+        rest, of_squares = _deviations(block[tuple(place)], means[tuple(slot)], lanes.leads, room)
         # As in compiled code: NaN stays.
         mended = of_squares - rest * rest / n
         squares[tuple(slot)] = np.where(mended < 0, 0.0, mended)
@@ -211,20 +212,36 @@ def _is_in_order(values: np.ndarray) -> bool:
 
 
 def _deviations(
-    values: np.ndarray, means: np.ndarray, leads: Sequence[int]
+    values: np.ndarray, means: np.ndarray, leads: Sequence[int], room: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums over the leads of the deviations of a cell from its means, and of their squares.
 
-    In parts, that stay in the caches; where they are cut changes no sum.
+    In parts, that stay in the caches; where they are cut changes no sum. ``room``: doubles to work
+    in, for all parts the same, since new memory takes longer than what is done there.
     """
     leads = [d for d in leads if values.shape[d] > 1]
     if values.size > _PIECE:
         axis, size = _cut(values.shape, leads)
         if size < values.shape[axis]:
-            return _deviations_in_parts(values, means, leads, axis, size)
-    far = np.subtract(values, means, dtype=_FLOAT64, order="C")
+            return _deviations_in_parts(values, means, leads, axis, size, room)
+    if not leads:
+        far = np.subtract(values, means, dtype=_FLOAT64, order="C")
+        return far, far * far
+    far = _far(values, means, room)
     rest = _added_all(far, leads)
-    return rest, _added_all(np.multiply(far, far, out=far if leads else None), leads)
+    return rest, _added_all(np.multiply(far, far, out=far), leads)
+
+
+def _far(values: np.ndarray, means: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Deviations, in C order: in ``room`` if they fit."""
+    room = room if values.size <= room.size else np.empty(values.size)
+    out = room[: values.size].reshape(values.shape)
+    if values.dtype != _FLOAT64:
+        # By itself, casting is faster than as a part of subtracting.
+        np.copyto(out, values)
+        values = out
+    np.subtract(values, means, out=out)
+    return out
 
 
 def _cut(shape: tuple[int, ...], leads: Sequence[int]) -> tuple[int, int]:
@@ -245,7 +262,12 @@ def _cut(shape: tuple[int, ...], leads: Sequence[int]) -> tuple[int, int]:
 
 
 def _deviations_in_parts(
-    values: np.ndarray, means: np.ndarray, leads: Sequence[int], axis: int, size: int
+    values: np.ndarray,
+    means: np.ndarray,
+    leads: Sequence[int],
+    axis: int,
+    size: int,
+    room: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     n = values.shape[axis]
     group = group_of(n) if leads and axis == leads[-1] else 0
@@ -255,12 +277,12 @@ def _deviations_in_parts(
         part = _along(axis, lo, min(lo + size, n))
         mean = means if axis in leads else means[part]
         if group:
-            far = np.subtract(values[part], mean, dtype=_FLOAT64, order="C")
+            far = _far(values[part], mean, room)
             rest = _by_groups(far, axis, group)
             np.multiply(far, far, out=far)
             found.append((rest, _by_groups(far, axis, group)))
         else:
-            found.append(_deviations(values[part], mean, inner))
+            found.append(_deviations(values[part], mean, inner, room))
     rest, squares = [np.concatenate(parts, axis) for parts in zip(*found, strict=True)]
     if axis not in leads:
         return rest, squares

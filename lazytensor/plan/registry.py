@@ -23,6 +23,8 @@ _openers: dict[str, str] = {
     "npy": "lazytensor.io.npy:from_json",
     "ome-zarr": "lazytensor.io.ome_zarr:from_json",
     "progression": "lazytensor.io.progression:from_json",
+    "tenso": "lazytensor.io.tenso.scan:from_json",
+    "tenso-chunks": "lazytensor.io.tenso.chunked:from_json",
     "zarr": "lazytensor.io.zarr:from_json",
 }
 

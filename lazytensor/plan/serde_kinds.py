@@ -15,7 +15,7 @@ from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import MemorySource
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_axis import SEARCHES
-from lazytensor.plan.ops import ELEMENTWISE, REDUCTIONS
+from lazytensor.plan.ops import OPERATIONS, SUMMARIES
 from lazytensor.plan.ops_scan import CUMULATIONS
 from lazytensor.plan.ops_sketch import MASKED
 from lazytensor.plan.registry import open_source
@@ -191,7 +191,7 @@ FIELDS: dict[str, dict[str, _Field]] = {
     },
     "Downsample": {"x": _NODE, "factors": _INTS, "method": _STR, "approx": _BOOL},
     "Edges": {"low": _NODE, "high": _NODE, "bins": _INT, "of": _DTYPE, "weak": _BOOL},
-    "Elementwise": {"op": _one_of(ELEMENTWISE, "operation"), "inputs": _NODES},
+    "Elementwise": {"op": _one_of(OPERATIONS, "operation"), "inputs": _NODES},
     "Field": {"x": _NODE, "name": _STR},
     "Gather": {"x": _NODE, "indices": _NODE, "axis": _INT},
     "Histogram": {"x": _NODE, "edges": _NODE, "axes_": _INTS},
@@ -218,7 +218,7 @@ FIELDS: dict[str, dict[str, _Field]] = {
     },
     "Rechunk": {"x": _NODE, "sizes": _INTS},
     "Reduce": {
-        "op": _one_of(REDUCTIONS, "reduction"),
+        "op": _one_of(SUMMARIES, "reduction"),
         "x": _NODE,
         "axes_": _INTS,
         "keepdims": _BOOL,
@@ -232,6 +232,14 @@ FIELDS: dict[str, dict[str, _Field]] = {
         "axis": _INT,
         "descending": _BOOL,
         "indices": _BOOL,
+    },
+    "Spread": {
+        "x": _NODE,
+        "window": _DOMAIN,
+        "leads": _INTS,
+        "strides": _INTS,
+        "offset": _INT,
+        "group": _INT,
     },
     "View": {"x": _NODE, "transform": _TRANSFORM},
 }

@@ -9,6 +9,7 @@ driver only ever sees boxes in its own coordinates.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from lazytensor.plan.spec import TensorSpec
 
 __all__ = [
-    "Box", "Consumer", "Fetched", "KnownSource", "MadeSource", "MeasuredSource", "Read", "Reading",
+    "AheadSource", "Box", "CellsSource", "Consumer", "Fetched", "KnownSource", "MadeSource",
+    "MeasuredSource", "Read", "Reading",
     "RemoteSource", "SharedSource", "Source", "Storage", "StridedSource", "ThroughSource",
     "UnitSize", "WindowedSource", "window",
 ]  # fmt: skip
@@ -200,6 +202,39 @@ class ThroughSource(StridedSource, Protocol):
         ...
 
 
+class CellsSource(Source, Protocol):
+    """A source that hands over single cells, or parts of them.
+
+    Engines ask whether the methods are there.
+    """
+
+    def cell_strides(self, count: int) -> tuple[int, ...] | None:
+        """Bytes between the elements of a cell that is handed over, per dim.
+
+        None where cells are not handed over now. ``count``: about how many are wanted.
+        """
+        ...
+
+    @property
+    def whole_cells(self) -> bool:
+        """Whether all of a cell is read for any part of it, and had better be asked for, as far as
+        its extent goes even where the array ends before."""
+        ...
+
+    def read_cells(
+        self, cells: Sequence[np.ndarray], numbers: np.ndarray, consumer: Consumer
+    ) -> Reading | None:
+        """Begin to give ``consumer`` what is wanted of some cells; None where ``cell_strides`` is.
+
+        ``cells``: per dim a table ``(entries, 4)`` of int64: number of the cell, first position
+        wanted and the one behind the last, from zero, and what the consumer is told as position.
+        ``numbers``: int64, which combinations of entries, one of each dim, are wanted, numbered in
+        C order. Threads may work on it, each giving other cells; a cell that is not stored comes
+        without strides. Errors as ``read_into``; then the consumer has taken some of the cells.
+        """
+        ...
+
+
 class WindowedSource(StridedSource, Protocol):
     """A source that reads many small windows at once.
 
@@ -251,7 +286,11 @@ class MeasuredSource(Source, Protocol):
     padded: bool
 
     def fetched(self, reads: Sequence[Read]) -> Fetched:
-        """What carrying out ``reads``, in this order, will take; looks at no value."""
+        """What carrying out ``reads``, in this order, will take; looks at no value.
+
+        A ``CellsSource`` is told more, ``readings``: the number of the reading that each read is a
+        part of.
+        """
         ...
 
     def reading_nbytes(self, nbytes: int) -> int:
@@ -269,6 +308,26 @@ class RemoteSource(Source, Protocol):
     @property
     def remote(self) -> bool:
         """Whether reading mostly waits."""
+        ...
+
+
+class AheadSource(RemoteSource, Protocol):
+    """A source that can fetch what reads will need before they are carried out.
+
+    Engines ask whether the methods are there. One thread fetches and another one may read.
+    """
+
+    def fetch_ahead(self, reads: Sequence[Read]) -> AbstractContextManager[object] | None:
+        """Fetch together what ``reads`` will need; reads within the block find it at hand.
+
+        None where that would bring nothing. A failure to fetch is raised by the read that needs
+        what is not there. Several threads may enter the block, at once or one after the other;
+        what was fetched is there as long as the object is.
+        """
+        ...
+
+    def ahead_nbytes(self, reads: Sequence[Read]) -> int:
+        """Bytes that are held at most by what ``fetch_ahead`` returns for these ``reads``."""
         ...
 
 

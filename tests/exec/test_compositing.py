@@ -409,7 +409,6 @@ def test_many_windows_at_once() -> None:
 
 def test_more_layers_than_are_looked_through(monkeypatch: Any) -> None:
     monkeypatch.setattr(compositing, "_LOOKED_THROUGH", 10)
-    monkeypatch.setattr(compositing, "_FEW", 5)
     mosaic = Mosaic(2, 300, "<i4")
     x = lt.overlay(mosaic.tensors, fill_value=-1)
     expected, _ = mosaic.paste(*_bounds(x), -1)

@@ -17,15 +17,20 @@ from lazytensor.errors import FormatError
 from lazytensor.exec import fold_states, folding, fusion, workgrid
 from lazytensor.exec.kernels import downsample_compiled, folds, lanes, maps
 from lazytensor.exec.kernels.choice import chosen_kernels
-from lazytensor.exec.kernels.order import digit_counts, table_size
-from lazytensor.plan.ops import REDUCTIONS
+from lazytensor.exec.kernels.order import digit_counts, digits, table_size
+from lazytensor.plan.ops import SUMMARIES
 from tests import compiling
 from tests.sources import ChunkedArray
 
 OPS = tuple(fold_states._CHOICES)
-QUICK = ("u2", "f4", "i8")
-OTHERS = ("?", "u1", "i1", "i2", "u4", "i4", "u8", "f2", "f8")
-DTYPES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+MAIN = ("u2", "f4", "i8")
+FOLDS = [
+    *itertools.product(MAIN, (False, True)),
+    *((name, False) for name in ("?", "i1", "u4", "u8", "f8")),
+    *((name, True) for name in ("u1", "i2", "i4", "f2")),
+]
+"""Dtypes, and whether rows or runs are folded. Compiling takes a second for each, and both are made
+of the same steps; so every dtype is here, and both ways only of some."""
 
 
 used: list[str] = []
@@ -120,7 +125,7 @@ def check(fold: folds.Fold, values: np.ndarray, axes: tuple[int, ...], *, cut: b
         wanted = fold_states.wanted_totals(op, dtype, {})
         if not isinstance(wanted, fold_states.Wanted):
             continue
-        row = REDUCTIONS[op]
+        row = SUMMARIES[op]
         state = wanted.state(cells, count, ())
         plain = row.partial(values, axes)
         assert [(part.dtype, part.shape) for part in state] == [
@@ -138,8 +143,7 @@ def check(fold: folds.Fold, values: np.ndarray, axes: tuple[int, ...], *, cut: b
 SHAPES = [(), (1,), (63,), (5000,), (3, 70), (200, 5), (2, 3, 67), (4, 1, 33), (2, 140, 2, 35)]
 
 
-@pytest.mark.parametrize("rows", [False, True])
-@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize(("name", "rows"), FOLDS)
 def test_states_are_those_of_numpy(name: str, rows: bool) -> None:
     dtype = np.dtype(name)
     fold = all_totals(dtype, rows=rows)
@@ -154,7 +158,7 @@ def test_states_are_those_of_numpy(name: str, rows: bool) -> None:
 
 
 @pytest.mark.parametrize("rows", [False, True])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", MAIN)
 def test_long_runs_and_wide_rows(name: str, rows: bool) -> None:
     dtype = np.dtype(name)
     fold = all_totals(dtype, rows=rows)
@@ -180,9 +184,43 @@ def test_nothing_outside_of_the_cells_is_written(rows: bool) -> None:
     np.testing.assert_array_equal(cells.words("sum"), values.sum(0, keepdims=True, dtype=np.int64))
 
 
-@pytest.mark.parametrize(
-    "name", ["u2", "f4", *(pytest.param(n, marks=pytest.mark.slow) for n in (*OTHERS, "i8"))]
-)
+DIGITS = ("b1", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8")
+
+
+@pytest.fixture(scope="module")
+def digit_kernel() -> Any:
+    """One kernel for the leading digits of all dtypes: words number of the dtype, values, where
+    they are, and where digits go."""
+    names = [f"digit_{name}" for name in DIGITS if name != "b1"]
+    number = {name: DIGITS.index(name.removeprefix("digit_")) for name in names}
+    cases = "".join(
+        f"        if which == {number[name]}:\n            found[i] = {name}(at, i)\n"
+        for name in names
+    )
+    text = (
+        "from lazytensor.native.intrinsics import i64\n"
+        f"from lazytensor.native.kernels.fold_tally import {', '.join(names)}\n"
+        "from lazytensor.native.kernels.memory import word\n\n"
+        "def kernel(p):\n"
+        "    which, n, at, found = word(p, 0), word(p, 1), word(p, 2), i64(word(p, 3))\n"
+        f"    for i in range(n):\n{cases}    return 0\n"
+    )
+    return compiling.kernel_of(text)
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_leading_digits(name: str, digit_kernel: Any) -> None:
+    dtype = np.dtype(name)
+    values = np.concatenate([make(dtype, (5000,)) for make in (ordinary, special)])
+    seen_as = values.view("u1") if dtype.kind == "b" else values
+    out = np.full(values.size, -1, np.int64)
+    which = DIGITS.index("u1" if dtype.kind == "b" else name)
+    words = np.array([which, values.size, values.ctypes.data, out.ctypes.data], np.int64)
+    digit_kernel(words.ctypes.data)
+    np.testing.assert_array_equal(out, digits(seen_as, 0))
+
+
+@pytest.mark.parametrize("name", ["u2", "f4"])
 def test_tables_of_counts(name: str) -> None:
     dtype = np.dtype(name)
     size = table_size(dtype)
@@ -252,6 +290,7 @@ class Handing(ChunkedArray):
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "FEWEST", 0)
+    monkeypatch.setattr(folding, "FEWEST_IN_LANES", 0)
     monkeypatch.setattr(fusion, "_FEWEST", 0)
     monkeypatch.setattr(workgrid, "TARGET", 16 << 10)
     monkeypatch.setattr(workgrid, "_SMALLEST", 16 << 10)

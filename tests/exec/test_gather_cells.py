@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import signal
+import time
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import lazytensor as lt
 from lazytensor import native
 from lazytensor.errors import LazyTensorError, OutOfBoundsError
+from lazytensor.exec.cancelling import kind as cancelled_kind
+from lazytensor.exec.kernels import gather_array
 from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.kernels.gather_cells import Along, entries_of, group_points
+from lazytensor.exec.pool import CancelToken
 from lazytensor.exec.sparse import begin_gather
+from lazytensor.io.zarr.reading import FilesReading, ShardsReading
 from lazytensor.plan.grid import DimGrid
+from tests.exec.test_forks import in_child, needs_fork
 
 zarr = pytest.importorskip("zarr")
 
 SHAPE, CHUNKS = (37, 20, 23), (8, 6, 5)
-DTYPES = ["?", "u1", "i2", "f2", "f4", "i8", "c8", "c16", "S3", "U5", "M8[s]"]
+FIELDS = [("a", "u1"), ("b", "<f8"), ("c", "<i2", (3,))]
+DTYPES: list[Any] = [
+    "?", "u1", "i2", "f2", "f4", "i8", "c8", "c16", "S3", "U5", "M8[s]", "bfloat16", FIELDS,
+]  # fmt: skip
 ENGINES = {
     "numpy": lt.LocalEngine(kernels="numpy"),
     "one": lt.LocalEngine(threads=1, kernels="numba"),
@@ -37,10 +51,24 @@ def kernels() -> None:
         assert native.wait(name) is not None, native.reason(name)
 
 
-def values(dtype: str) -> np.ndarray:
+@pytest.fixture
+def compiled_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in memory is gathered in compiled code, worth it or not."""
+    monkeypatch.setattr(gather_array, "_FEWEST", 1)
+    monkeypatch.setattr(gather_array, "_takes_well", lambda *some: False)
+
+
+def values(dtype: Any) -> np.ndarray:
     """Distinct values as far as the dtype has them, NaN, infinities and -0.0 among them."""
     size = int(np.prod(SHAPE))
     numbers = np.arange(size)
+    if dtype == "bfloat16":
+        return (numbers * 257 % 65536).astype("u2").view(ml_dtypes.bfloat16).reshape(SHAPE)
+    if dtype is FIELDS:
+        found = np.zeros(size, FIELDS)
+        found["a"], found["b"] = numbers % 251, np.where(numbers % 5, numbers, np.nan)
+        found["c"] = numbers[:, None] + [1, 2, 3]
+        return found.reshape(SHAPE)
     if np.dtype(dtype).kind in "SUM":
         return numbers.astype(dtype).reshape(SHAPE)
     found = (numbers % 251 if dtype == "u1" else numbers).astype(dtype)
@@ -55,10 +83,16 @@ def stored(path: Path, array: np.ndarray, *, sharded: bool = False, order: str =
         settings["shards"] = tuple(2 * n for n in CHUNKS)
     elif order == "F":
         settings |= {"order": "F", "zarr_format": 2}
-    if array.dtype.kind in "SUM":
+    if array.dtype.kind in "SUM" or array.dtype.names:
         settings["zarr_format"] = 2
-    one = zarr.create_array(str(path), shape=array.shape, dtype=array.dtype, **settings)
-    one[...] = array
+    plain = array.view("u2") if array.dtype == ml_dtypes.bfloat16 else array
+    one = zarr.create_array(str(path), shape=array.shape, dtype=plain.dtype, **settings)
+    one[...] = plain
+    if plain is not array:  # which its writer does not know
+        document = path / "zarr.json"
+        document.write_text(
+            json.dumps(json.loads(document.read_text()) | {"data_type": "bfloat16"})
+        )
     return lt.scan_zarr(str(path))
 
 
@@ -96,10 +130,14 @@ GATHERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", GATHERS)
-@pytest.mark.parametrize("layout", ["plain", "sharded", "F", "memory"])
-def test_gathers_are_those_of_numpy(tmp_path: Path, layout: str, name: str, engine: str) -> None:
+@pytest.mark.parametrize("layout", ["plain", "sharded", "F", "memory", "memory, as it is best"])
+def test_gathers_are_those_of_numpy(
+    tmp_path: Path, layout: str, name: str, engine: str, request: pytest.FixtureRequest
+) -> None:
     array = values("i8")
     if layout == "memory":
+        request.getfixturevalue("compiled_in_memory")
+    if "memory" in layout:
         x = lt.asarray(array)
     else:
         x = stored(tmp_path / "a", array, sharded=layout == "sharded", order=layout)
@@ -107,9 +145,10 @@ def test_gathers_are_those_of_numpy(tmp_path: Path, layout: str, name: str, engi
     same(lazy(x).collect(engine=ENGINES[engine]), plain(array))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.usefixtures("compiled_in_memory")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ["points", "outer", "first axis"])
-def test_every_dtype_bit_for_bit(tmp_path: Path, dtype: str, name: str) -> None:
+def test_every_dtype_bit_for_bit(tmp_path: Path, dtype: Any, name: str) -> None:
     array = values(dtype)
     lazy, plain = GATHERS[name]
     cases = [
@@ -145,8 +184,11 @@ def test_a_damaged_chunk_is_the_same_error(tmp_path: Path, engine: str) -> None:
         x.vindex[Z, Y, X].collect(engine=ENGINES[engine])
 
 
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("kind", ["raw", "zstd", "raw shards", "zstd shards"])
-def test_estimates_are_exact_and_cells_are_handed_over(tmp_path: Path, kind: str) -> None:
+def test_estimates_are_exact_and_cells_are_handed_over(
+    tmp_path: Path, kind: str, known: bool
+) -> None:
     settings: dict[str, Any] = {} if "shards" not in kind else {"shards": (16, 12, 10)}
     array = values("i8")
     one = zarr.create_array(
@@ -155,22 +197,227 @@ def test_estimates_are_exact_and_cells_are_handed_over(tmp_path: Path, kind: str
     )  # fmt: skip
     one[...] = array
     for file in (tmp_path / "a").rglob("*"):  # the index of a shard just written is not kept
-        os.utime(file, (1e9, 1e9))
+        changed = 1e9 if known else time.time() + 1e6
+        os.utime(file, (changed, changed))
     x = lt.scan_zarr(str(tmp_path / "a"))
     for name, (lazy, plain) in GATHERS.items():
         view = lazy(x)
-        for engine in ("one", "three"):
-            with kernels_of_run("numba"):
-                foretold = view.estimate(exact=True)
+        for engine in ENGINES.values():
+            foretold = view.estimate(exact=True, engine=engine)
             lt.metrics(reset=True)
-            same(view.collect(engine=ENGINES[engine]), plain(array))
+            same(view.collect(engine=engine), plain(array))
             spent = lt.metrics(reset=True)
             assert (name, spent["bytes_read"]) == (name, foretold.bytes_read)
+            assert (name, spent["bytes_decoded"]) == (name, foretold.bytes_decoded)
     with kernels_of_run("numba"):
         node = x.vindex[Z, Y, X]._node
         reading = begin_gather(node.x.source, node.transform, np.empty(5000, "i8"))
     assert reading is not None
     reading.close()
+
+
+def test_many_shards_are_read_one_by_one_and_so_is_their_estimate(tmp_path: Path) -> None:
+    array = np.arange(600.0)
+    one = zarr.create_array(str(tmp_path / "a"), shape=600, dtype="f8", chunks=2, shards=6)
+    one[...] = array
+    for file in (tmp_path / "a").rglob("*"):
+        os.utime(file, (time.time() + 1e6,) * 2)
+    numbers = rng.permutation(600)
+    for some in (numbers, numbers[numbers < 300]):  # more than one reading opens, and fewer
+        view = lt.scan_zarr(str(tmp_path / "a"))[some]
+        for engine in ENGINES.values():
+            foretold = view.estimate(exact=True, engine=engine)
+            lt.metrics(reset=True)
+            same(view.collect(engine=engine), array[some])
+            assert lt.metrics(reset=True)["bytes_read"] == foretold.bytes_read
+
+
+SIGNED = [rng.integers(-n, n, 4000) for n in SHAPE]
+AGAIN = [np.resize(some[:7], 4000) for some in SIGNED]
+NONE = np.zeros(0, np.int64)
+INDICES: dict[str, Any] = {
+    "negative points": lambda x: x.vindex[tuple(SIGNED)],
+    "repeated points": lambda x: x.vindex[tuple(AGAIN)],
+    "one point": lambda x: x.vindex[tuple([np.full(3000, -2)] * 3)],
+    "negative outer": lambda x: x.oindex[[-1, -37, 5, 5, -1], :, SIGNED[2][:30]],
+    "a negative step": lambda x: x.oindex[::-3, SIGNED[1][:30], ::-2],
+    "no points": lambda x: x.vindex[NONE, NONE, NONE],
+    "no rows": lambda x: x.oindex[NONE, :, [-1, 3]],
+    "no columns": lambda x: x.oindex[[4, -4, 4], :, NONE],
+    "a mask": lambda x: x.oindex[:, np.arange(20) % 3 == 1, [0, 0, -1]],
+}
+
+
+class Plain:
+    """A NumPy array with the indexing of a tensor."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    @property
+    def vindex(self) -> Plain:
+        return self
+
+    @property
+    def oindex(self) -> Outer:
+        return Outer(self.array)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        found: np.ndarray = self.array[key]
+        return found
+
+
+class Outer:
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        found = self.array
+        for axis, term in enumerate(key):
+            found = found[(slice(None),) * axis + (term,)]
+        return found
+
+
+@pytest.mark.usefixtures("compiled_in_memory")
+@pytest.mark.parametrize("layout", ["plain", "sharded", "memory"])
+@pytest.mark.parametrize("name", INDICES)
+@pytest.mark.parametrize("cache_bytes", [0, 3000, 1 << 20])
+def test_indices_origins_names_and_caches(
+    tmp_path: Path, name: str, layout: str, cache_bytes: int
+) -> None:
+    array = values("f4")
+    x = lt.asarray(array)
+    if layout != "memory":
+        x = stored(tmp_path / "a", array, sharded=layout == "sharded")
+    x = x.label["z", "y", "x"]
+    want = INDICES[name](Plain(array))
+    with lt.Config(cache_bytes=cache_bytes):
+        for seen, engine in product((x, x.translate_to[100, -7, 3]), ENGINES.values()):
+            found = INDICES[name](seen)
+            same(found.collect(engine=engine), want)
+            if "points" not in name and name != "one point":
+                assert found.dims == ("z", "y", "x")
+        backwards = INDICES[name](x).transpose()
+        same(backwards.collect(engine=ENGINES["three"]), want.transpose())
+
+
+@pytest.mark.usefixtures("compiled_in_memory")
+@pytest.mark.parametrize("layout", ["plain", "sharded", "memory"])
+def test_what_is_outside_is_refused(tmp_path: Path, layout: str) -> None:
+    x = lt.asarray(values("i2"))
+    if layout != "memory":
+        x = stored(tmp_path / "a", values("i2"), sharded=layout == "sharded")
+    for wrong in (37, -38):
+        with pytest.raises(OutOfBoundsError, match=str(wrong)):
+            x.vindex[np.r_[Z, wrong], np.r_[Y, 0], np.r_[X, 0]].collect(engine=ENGINES["one"])
+
+
+def descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+@pytest.fixture
+def strike(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Have something happen whenever a thread begins to work on a reading."""
+
+    def of(happen: Callable[[], None]) -> None:
+        for kind in (FilesReading, ShardsReading):
+
+            def work(self: Any, before: Any = kind.work) -> None:
+                happen()
+                before(self)
+
+            monkeypatch.setattr(kind, "work", work)
+
+    return of
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files cannot be counted here")
+@pytest.mark.parametrize("engine", ["one", "three"])
+@pytest.mark.parametrize("sharded", [False, True])
+class TestStopping:
+    def test_ctrl_c(
+        self, tmp_path: Path, sharded: bool, engine: str, strike: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        array = values("i8")
+        view = stored(tmp_path / "a", array, sharded=sharded).vindex[Z, Y, X]
+        same(view.collect(engine=ENGINES[engine]), array[Z, Y, X])
+        before = descriptors()
+
+        def press() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(signal, "default_int_handler", signal.default_int_handler)
+            strike(press)
+            with pytest.raises(KeyboardInterrupt):
+                view.collect(engine=ENGINES[engine])
+        monkeypatch.undo()
+        assert descriptors() <= before
+        same(view.collect(engine=ENGINES[engine]), array[Z, Y, X])
+
+    def test_cancelled(
+        self, tmp_path: Path, sharded: bool, engine: str, strike: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        array = values("i8")
+        x = stored(tmp_path / "a", array, sharded=sharded)
+        view = x.vindex[Z, Y, X] + x.vindex[X, Y, Z % 20]
+        want = array[Z, Y, X] + array[X, Y, Z % 20]
+        same(view.collect(engine=ENGINES[engine]), want)
+        before, token, out = descriptors(), CancelToken(), np.empty(view.shape, "i8")
+        token.cancel()
+        with pytest.raises(cancelled_kind()):
+            ENGINES[engine].run([view._node], [out], cancel=token)
+        token = CancelToken()
+        strike(token.cancel)
+        try:  # it may have been the last task
+            ENGINES[engine].run([view._node], [out], cancel=token)
+        except cancelled_kind():
+            pass
+        else:
+            same(out, want)
+        monkeypatch.undo()
+        assert descriptors() <= before
+        same(view.collect(engine=ENGINES[engine]), want)
+
+
+@needs_fork
+@pytest.mark.usefixtures("compiled_in_memory")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("layout", ["plain", "sharded", "memory"])
+def test_a_forked_child_gathers(tmp_path: Path, layout: str) -> None:
+    array = values("u1")
+    x = lt.asarray(array)
+    if layout != "memory":
+        x = stored(tmp_path / "a", array, sharded=layout == "sharded")
+    view = x.vindex[Z, Y, X]
+    for engine in ENGINES.values():
+        same(view.collect(engine=engine), array[Z, Y, X])
+        assert in_child(lambda: view.collect(engine=engine).tobytes()) == array[Z, Y, X].tobytes()
+
+
+def test_what_numpy_takes_as_fast_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(gather_array, "compiled", lambda name, *some: asked.append(name))
+    array = rng.integers(0, 256, (300, 40, 60)).astype("u2")
+    x, rows, columns = lt.asarray(array), rng.integers(0, 40, 40), rng.integers(0, 60, 50)
+    many = tuple(rng.integers(0, n, 1 << 15) for n in array.shape)
+    views = {
+        "rows and columns": (x.oindex[:, rows, columns], False),
+        "rows": (x.oindex[:, rows], False),
+        "columns": (x.oindex[:, :, columns], True),
+        "points": (x.vindex[many], True),
+        "few points": (x.vindex[tuple(some[:5000] for some in many)], False),
+        "backwards": (x.oindex[:, rows, ::-1], True),
+        "turned": (x.oindex[:, rows, columns].transpose(2, 0, 1), True),
+    }
+    for name, (view, is_asked) in views.items():
+        asked.clear()
+        view.collect(engine=ENGINES["one"])
+        assert (name, bool(asked)) == (name, is_asked)
 
 
 def test_sorting_is_the_same_with_and_without_compiled_code() -> None:

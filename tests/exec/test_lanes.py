@@ -114,16 +114,17 @@ def test_slots_have_the_bits_of_numpy(case: Any) -> None:
             assert same(slots.squares, plain.squares)
 
 
-@pytest.mark.parametrize(
-    "dtype", [pytest.param(n, marks=pytest.mark.slow) for n in ("i4", "u4", "u8")]
-)
-def test_integers(dtype: str) -> None:
-    values = np.random.default_rng(3).integers(0, 2**31, (70, 40, 9)).astype(dtype)
+@pytest.mark.parametrize(("dtype", "spread"), [("i4", False), ("u8", True)])
+def test_integers(dtype: str, spread: bool) -> None:
+    """Those of 64 bits with a sign are among the cases above; what has none is cast otherwise."""
+    ends = np.iinfo(dtype)
+    values = np.random.default_rng(3).integers(ends.min, ends.max, (70, 40, 9), dtype)
     found = lanes_of(values.shape, [True, False, True], [(0, 33, 70), (0, 40), (0, 9)])
     assert found is not None
-    cells = fold_of(dtype, spread=True).cells(found)
+    cells = fold_of(dtype, spread=spread).cells(found)
     cells.consumer().take(values, (0, 0, 0))
-    for a, b in zip(cells.slots(), lanes.filled(values, found, spread=True), strict=True):
+    slots, plain = cells.slots(), lanes.filled(values, found, spread=spread)
+    for a, b in zip(slots, plain, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -168,6 +169,7 @@ def test_how_memory_lies_does_not_choose_what_is_reduced() -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "FEWEST", 100)
+    monkeypatch.setattr(folding, "FEWEST_IN_LANES", 100)
     monkeypatch.setattr(fusion, "_FEWEST", 0)
     monkeypatch.setattr(workgrid, "TARGET", 256 << 10)
     monkeypatch.setattr(workgrid, "_SMALLEST", 256 << 10)
@@ -198,8 +200,10 @@ STORED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("dtype", ["f4", pytest.param("f8", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [*STORED, "memory", "memory turned"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [*((kind, "f4") for kind in (*STORED, "memory", "memory turned")), ("chunks", "f8")],
+)
 def test_bits_do_not_depend_on_kernels_or_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str
 ) -> None:
@@ -225,6 +229,19 @@ def test_bits_do_not_depend_on_kernels_or_threads(
     ]
     assert found[0] == found[1] == found[2] == found[3]
     assert any(handed) == (kind in STORED)
+
+
+@pytest.mark.parametrize("side", [17, 31, 33])
+def test_bits_of_little_do_not_depend_on_kernels(tmp_path: Path, side: int) -> None:
+    """Up to some size, nobody adds up in lanes."""
+    zarr = pytest.importorskip("zarr")
+    values = np.random.default_rng(side).normal(1, 3, (side,) * 3).astype("f4")
+    array = zarr.create_array(str(tmp_path), shape=values.shape, dtype="f4", chunks=(20, 32, 16))
+    array[...] = values
+    for x in (lt.asarray(values), lt.scan_zarr(tmp_path)):
+        plain = bits(x, lt.LocalEngine(threads=1, kernels="numpy"))
+        assert bits(x, lt.LocalEngine(threads=2, kernels="numba")) == plain
+        assert bits(x, lt.LocalEngine(threads=2)) == plain
 
 
 @pytest.mark.usefixtures("small_blocks")

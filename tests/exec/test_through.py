@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lazytensor as lt
-from lazytensor.exec import fusion, steps_fused, through
+from lazytensor.exec import fusion, schedule, steps_fused, through, workgrid
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.profile import COLUMNS, profiling, rows_of
 from lazytensor.exec.through import Line, line_of, lines_of, turned, varying_first
@@ -334,3 +334,28 @@ def test_a_profile_has_a_row_for_each_step_of_a_line(stored: Path) -> None:
     assert rows[fused]["tasks"] == rows[read]["tasks"]
     assert rows[fused]["kernel_s"] > 0 == rows[fused]["read_s"]
     assert rows[read]["bytes_decoded"] > 0 == rows[read]["kernel_s"]
+
+
+def tasks_of(x: lt.LazyTensor, **options: Any) -> int:
+    """How many tasks a run takes, of which the result is that of the interpreter."""
+    before = lt.metrics()["tasks"]
+    found = x.collect(engine=lt.LocalEngine(threads=1, **options))
+    np.testing.assert_array_equal(found, x.collect(engine="interpret"))
+    return int(lt.metrics()["tasks"] - before)
+
+
+def test_what_flows_takes_few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (workgrid, schedule):
+        monkeypatch.setattr(module, "TARGET", 6000)
+    monkeypatch.setattr(workgrid, "_SMALLEST", 6000)
+    x = handing()[1]
+    for y in (chain(x), lt.downsample(x, (2, 2, 2))):
+        many = tasks_of(y, kernels="numpy")
+        assert many > 40
+        assert tasks_of(y, kernels="numba") <= many // 2
+    # How a sum is cut decides what it is.
+    mean = x.astype("f4").mean(axis=0)
+    assert tasks_of(mean, kernels="numba") == tasks_of(mean, kernels="numpy")
+    # What waits in memory does not flow.
+    both = x + x[::-1]
+    assert tasks_of(both, kernels="numba") == tasks_of(both, kernels="numpy")

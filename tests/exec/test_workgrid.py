@@ -131,6 +131,29 @@ def test_a_huge_array_has_a_small_grid() -> None:
     assert all(hi == 10**5 for _, hi in last)
 
 
+@pytest.mark.parametrize(
+    ("threads", "most", "tasks"),
+    [
+        (0, 1 << 40, 256),
+        (1, 1 << 40, 64),  # four times as much at most
+        (4, 1 << 40, 64),
+        (16, 1 << 40, 128),  # or each of the threads would have too few of them
+        (100, 1 << 40, 256),
+        (4, 1 << 12, 128),  # or they would take more than half of the memory
+        (4, 1 << 10, 256),
+    ],
+)
+def test_what_flows_is_cut_coarser_for_few_threads(
+    threads: int, most: int, tasks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workgrid, "TARGET", 256)
+    monkeypatch.setattr(workgrid, "_SMALLEST", 256)
+    x = lt.scan_source(ChunkedArray(np.zeros(256 * 32), (32,)))
+    grid = choose_grid(x._node, moved, most, threads)
+    assert grid.count == tasks
+    assert (cover(grid, x.shape, (0,)) == 1).all()
+
+
 def test_empty_and_0d_tensors() -> None:
     x = lt.zeros((0, 5))
     grid = choose_grid(x._node, moved, 1 << 40)

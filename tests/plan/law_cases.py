@@ -23,7 +23,7 @@ from lazytensor.plan.nodes import View
 from lazytensor.plan.rules.passes import PASSES
 from tests.sources import ChunkedArray
 
-__all__ = ["CASES", "Case", "Pair", "case", "image", "node", "records", "same", "view"]
+__all__ = ["CASES", "Case", "Pair", "Plan", "case", "image", "node", "records", "same", "view"]
 
 Plan = lt.LazyTensor | Node
 Pair = tuple[Plan, Plan]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import lazytensor as lt
-from lazytensor.plan.nodes import Cast, Reshape
+from lazytensor.plan.nodes import Cast, Constant, Elementwise, Reshape
 from lazytensor.plan.nodes_block import Downsample
 from tests.plan.law_cases import Pair, case, image, node, records
 from tests.plan.test_rules_pyramid import pyramid
@@ -288,6 +288,21 @@ def merge_downsamples() -> Pair:
     x = image()
     before = x.downsample((3, 1), method="max").downsample((1, 4), method="max")
     return before, x.downsample((3, 4), method="max")
+
+
+@case(reads=(48, 48))
+def quantize_what_was_quantized() -> Pair:
+    """
+    quantize_qint8  0.5, -3.0  (y: 6, x: 8)  int8      48 B
+    └─ dequantize  0.5, -3.0   (y: 6, x: 8)  float32  192 B
+       └─ scan test image      (y: 6, x: 8)  int8      48 B
+    =
+    scan test image  (y: 6, x: 8)  int8  48 B
+    """
+    x = image("i1")
+    parameters = Constant.of(0.5, np.dtype("f4")), Constant.of(-3, np.dtype("f4"))
+    below = Elementwise("dequantize", (node(x), *parameters))
+    return Elementwise("quantize_qint8", (below, *parameters)), x
 
 
 @case(reads=(48, 48))

@@ -8,8 +8,9 @@ import lazytensor as lt
 from lazytensor.plan.memory import array_node
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes_axis import BlockTotals, Lookup
+from lazytensor.plan.nodes_quantize import Spread
 from lazytensor.plan.nodes_sketch import Histogram, Masked
-from tests.plan.law_cases import Pair, case, image, node, records, same, view
+from tests.plan.law_cases import Pair, Plan, case, image, node, records, same, view
 
 # Views by themselves.
 
@@ -384,6 +385,26 @@ def view_through_contract() -> Pair:
     x = image()
     y = lt.asarray(np.arange(48, dtype="i4").reshape(8, 6))
     return lt.matmul(x, y)[2:4, :3], lt.matmul(x[2:4], y[:, :3])
+
+
+def spread(parameters: Plan, first: int = 0) -> Node:
+    """A parameter for each 10 elements of 6 rows of 8, looked at from a row on."""
+    domain = lt.IndexDomain(inclusive_min=[first, 0], exclusive_max=[6, 8])
+    return Spread(node(parameters), domain, (), (8, 1), 0, 10)
+
+
+@case()
+def view_through_spread() -> Pair:
+    """
+    view [0=3:6]                 (3, 8)  float32   96 B
+    └─ one for each group of 10  (6, 8)  float32  192 B
+       └─ scan array             (5)     float32   20 B
+    =
+    one for each group of 10  (3, 8)  float32  96 B
+    └─ scan array             (3)     float32  12 B   [0=2:5]
+    """
+    x = lt.asarray(np.arange(5, dtype="f4"))
+    return view(spread(x), slice(3, 6)), spread(view(x, slice(2, 5)), 3)
 
 
 # Through what assembles tensors.

@@ -16,6 +16,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
+import lazytensor as lt
+from lazytensor.build_quantize import dequantize, quantize
 from lazytensor.build_stats import histogram, quantile, statistic
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.memory import MemorySource, array_node
@@ -26,6 +28,7 @@ from lazytensor.plan.nodes_block import Call, Downsample
 from lazytensor.plan.nodes_contract import Contract
 from lazytensor.plan.nodes_join import Join, Overlay
 from lazytensor.plan.nodes_sketch import Masked
+from lazytensor.plan.quantization import MODES, QTYPES
 from lazytensor.plan.rules.moves import settled
 from tests.plan.random_plans import filled, plans, transforms, translated
 from tests.plan.test_rules_pyramid import pyramid
@@ -192,9 +195,32 @@ def _moments(draw: Draw, x: Node) -> Node:
     return statistic("mean", x, _axes(draw, x), keepdims=draw(st.booleans()))
 
 
+def _quantized(draw: Draw, x: Node) -> Node:
+    """Quantized by parameters of its own, or what whole numbers stand for by given ones."""
+    if x.dtype.kind not in "biuf":
+        return x
+    schemes = ("per_tensor", "per_channel", "per_group") if x.ndim else ("per_tensor", "per_group")
+    scheme = draw(st.sampled_from(schemes))
+    layout: dict[str, Any] = {"scheme": scheme}
+    if scheme == "per_channel":
+        layout["axis"] = draw(st.integers(-x.ndim, x.ndim - 1))
+    if scheme == "per_group":
+        layout["group_size"] = draw(st.integers(1, 9))
+    mode, nan = draw(st.sampled_from(MODES)), draw(st.sampled_from(("ignore", "propagate")))
+    made = quantize(
+        lt.LazyTensor._wrap(x), draw(st.sampled_from(list(QTYPES))), mode=mode, nan=nan, **layout
+    )
+    if draw(st.booleans()):
+        return made.data
+    count = made.scales.size
+    scales = np.arange(count, dtype="f4") % 3 + 1
+    zero_points = np.arange(count, dtype="f4") % 5 - 2
+    return dequantize(lt.LazyTensor._wrap(made.data), scales, zero_points, **layout)
+
+
 _OPERATIONS: tuple[Callable[[Draw, Node], Node], ...] = (
     _field, _coarser, _coarser, _lookup, _search, _masked, _sketch, _contract, _call, _blocked,
-    _constants, _constants, _layers_of_constants, _moments,
+    _constants, _constants, _layers_of_constants, _moments, _quantized,
 )  # fmt: skip
 
 

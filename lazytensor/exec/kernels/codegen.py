@@ -21,7 +21,7 @@ import numpy as np
 
 from lazytensor.exec.kernels.cast import cast_into
 from lazytensor.exec.kernels.expression import CAST, Expression, ExpressionStep
-from lazytensor.plan.ops import ELEMENTWISE
+from lazytensor.plan.ops import ELEMENTWISE, OPERATIONS
 
 __all__ = ["CONSTANT_NBYTES", "has_text", "source_of"]
 
@@ -130,7 +130,7 @@ def _line(
     if step.name == CAST:
         good = _casts_as_expected(taken[0], step.dtype)
         return f"as_{_code(step.dtype)}(v{step.operands[0]})" if good else None
-    row = ELEMENTWISE[step.name]
+    row = OPERATIONS[step.name]
     loop = row.loop(taken)
     known = all(_code(dtype) is not None for dtype in (*loop.operands, loop.result))
     source = row.expression(loop) if known and loop.result == step.dtype else None

@@ -18,7 +18,7 @@ import numpy as np
 
 from lazytensor.exec.buffers import Scratch, size_class
 from lazytensor.exec.kernels.cast import cast_into
-from lazytensor.plan.ops import ELEMENTWISE
+from lazytensor.plan.ops import OPERATIONS
 from lazytensor.plan.source import window
 
 __all__ = ["CAST", "Expression", "ExpressionStep", "evaluate", "evaluation_nbytes"]
@@ -250,7 +250,7 @@ def _piece(
         if step.name == CAST:
             cast_into(operands[0], into)
         else:
-            ELEMENTWISE[step.name].evaluate(*operands, out=into)
+            OPERATIONS[step.name].evaluate(*operands, out=into)
         slots.append(into)
     if expr.result < len(slots) - len(expr.steps):
         out[...] = slots[expr.result]

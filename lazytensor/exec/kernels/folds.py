@@ -33,7 +33,15 @@ __all__ = [
 
 _LARGEST = 2**63 - 1
 
-_FIRST = {"sum": 0, "squares": 0, "least": _LARGEST, "greatest": -_LARGEST - 1, "nonzero": 0}
+_FIRST = {
+    "sum": 0,
+    "squares": 0,
+    "least": _LARGEST,
+    "greatest": -_LARGEST - 1,
+    "finite_least": _LARGEST,
+    "finite_greatest": -_LARGEST - 1,
+    "nonzero": 0,
+}
 """What the cells of each total hold before any value."""
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 __all__ = ["NAMES", "tally_text", "totals_text"]
 
-NAMES = ("sum", "squares", "least", "greatest", "nonzero")
+NAMES = ("sum", "squares", "least", "greatest", "finite_least", "finite_greatest", "nonzero")
 """The totals there are: a cell each, for each position that is kept."""
 
 _ADDS = {
@@ -19,6 +19,8 @@ _ADDS = {
     "squares": "add({cell}, {found})",
     "least": "keep_least({cell}, {found})",
     "greatest": "keep_greatest({cell}, {found})",
+    "finite_least": "keep_least({cell}, {found})",
+    "finite_greatest": "keep_greatest({cell}, {found})",
     "nonzero": "add({cell}, {found})",
 }
 

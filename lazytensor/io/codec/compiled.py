@@ -366,10 +366,13 @@ def units_in_memory(numbers: np.ndarray, addresses: np.ndarray, sizes: np.ndarra
     return Units(block.IN_MEMORY, numbers, addresses, sizes, bounds, 0)
 
 
-def units_in_files(paths: Sequence[str], recipe: Recipe, row: int) -> Units:
-    """All chunks of a box, each a file, in C order; taken ``row`` at a time.
+def units_in_files(
+    paths: Sequence[str], recipe: Recipe, row: int, numbers: np.ndarray | None = None
+) -> Units:
+    """Chunks of a box, each a file; taken ``row`` at a time.
 
-    Needs ``native.file_functions()``.
+    ``numbers``: which they are (int64); by default all of them, in C order. Needs
+    ``native.file_functions()``.
     """
     names = [os.fsencode(path) + b"\0" for path in paths]
     text = b"".join(names)
@@ -379,7 +382,8 @@ def units_in_files(paths: Sequence[str], recipe: Recipe, row: int) -> Units:
     # Larger files than an encoder makes of such a chunk are left alone.
     room = recipe.nbytes + recipe.nbytes // 8 + 4096
     sizes = np.zeros(count, np.int64)
-    units = Units(block.IN_FILES, np.arange(count), addresses, sizes, bounds, room, text)
+    which = np.arange(count) if numbers is None else numbers
+    units = Units(block.IN_FILES, which, addresses, sizes, bounds, room, text)
     units.words.append((block.APART, _APART))
     return units
 

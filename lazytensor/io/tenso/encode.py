@@ -253,8 +253,8 @@ def _quantized(q: QuantizedArray, options: Options, where: str) -> Encoded:
     layout = layout_of(data.shape, q.scheme, q.axis, q.group_size)
     if layout.group_size > _MAX_U32:
         raise ShapeError(f"{where}: groups of {layout.group_size} elements; at most {_MAX_U32}")
-    numbers = SCHEMES.index(layout.scheme), layout.axis, layout.group_size, layout.count
-    meta = struct.pack("<BBII", *numbers) + _parameters(q, layout.count, where).tobytes()
+    numbers = SCHEMES.index(layout.scheme), layout.axis, layout.group_size, layout.number
+    meta = struct.pack("<BBII", *numbers) + _parameters(q, layout.number, where).tobytes()
     flags = Flag.INTEGRITY if options.integrity else Flag(0)
     code = next(code for code, name in QUANTIZED.items() if name == q.dtype)
     head = begin(flags, code, data.shape, options.alignment, meta)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from pickle import PickleBuffer
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -107,8 +108,15 @@ class StringTensor(Sequence[str]):
         """Bytes of the text."""
         return len(self.payload)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return StringTensor.packed, (self.offsets, bytes(self.payload))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        """From protocol 5 on the text goes out of band, as arrays do."""
+        if int(protocol) < 5:
+            return StringTensor.packed, (self.offsets, bytes(self.payload))
+        return StringTensor._unpickled, (self.offsets, PickleBuffer(self.payload))
+
+    @classmethod
+    def _unpickled(cls, offsets: np.ndarray, payload: Buffer) -> StringTensor:
+        return cls.packed(offsets, memoryview(payload).toreadonly().cast("B"))
 
     def __repr__(self) -> str:
         shown = ", ".join(repr(text) for text in self[:3])

@@ -23,8 +23,8 @@ import numpy as np
 from lazytensor.io.chunk_cache import chunk_cache
 from lazytensor.io.store import Store
 from lazytensor.io.windows import WindowPieces, Windows, cut_windows
+from lazytensor.io.zarr.disk_cached import DiskReader
 from lazytensor.io.zarr.metadata import ArrayMetadata
-from lazytensor.io.zarr.reader import Reader
 from lazytensor.io.zarr.windows_chunks import Chunks
 from lazytensor.io.zarr.windows_reading import WindowsReading
 from lazytensor.native import kernel
@@ -46,7 +46,7 @@ class ArrayWindows:
     __slots__ = ("_chunks", "_shelf")
 
     def __init__(
-        self, store: Store, meta: ArrayMetadata, prefix: str, shelf: Hashable, reader: Reader
+        self, store: Store, meta: ArrayMetadata, prefix: str, shelf: Hashable, reader: DiskReader
     ) -> None:
         self._shelf = shelf
         dtype = meta.dtype
@@ -82,7 +82,9 @@ class ArrayWindows:
         if use is None and not decodes:
             return None
         cache = None if use is None else chunk_cache()
-        run = kernel("windows", saves=_saves(pieces, chunks))
+        # Compiled code reads files, and would not look at the disk before.
+        around = chunks.recipe is not None and chunks.reader.caches
+        run = None if around else kernel("windows", saves=_saves(pieces, chunks))
         # Nothing is taken yet: whoever has the reading closes it, whatever happens then.
         return WindowsReading(chunks, pieces, self._shelf, cache, use, run, outs)
 
@@ -96,7 +98,7 @@ class ArrayWindows:
     def is_compiled(self, elements: int) -> bool:
         """Whether chunks are decoded by compiled code, now; asking is what makes it be there."""
         chunks = self._chunks
-        if chunks is None or chunks.recipe is None:
+        if chunks is None or chunks.recipe is None or chunks.reader.caches:
             return False
         saves = _GAIN_PER_BYTE * elements * chunks.meta.dtype.itemsize
         return kernel("windows", saves=saves) is not None

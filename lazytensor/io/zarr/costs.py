@@ -8,7 +8,8 @@ nothing: reading afterwards will read it as if nobody had looked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import islice, product
 from math import prod
 from typing import NamedTuple, cast
@@ -22,7 +23,7 @@ from lazytensor.io.store import Store, StoredObject
 from lazytensor.io.zarr.ahead import touched
 from lazytensor.io.zarr.layout import Layout, PlainLayout, Where, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
-from lazytensor.io.zarr.reading import reads_compiled
+from lazytensor.io.zarr.reading import MOST_SHARDS, reads_compiled
 from lazytensor.io.zarr.shard import ShardLayout, Window, group_ranges, outside
 from lazytensor.io.zarr.shard_batch import open_shards
 from lazytensor.io.zarr.shard_index import ABSENT, KNOWN, WILL_BE_KNOWN
@@ -38,22 +39,31 @@ _Named = Callable[[str, FormatError], FormatError]
 
 
 class _Part(NamedTuple):
-    """A part of an object. ``partly``: no more of a file is read than lies between its elements."""
+    """A part of an object. ``partly``: no more of a file is read than lies between its elements.
+    ``reading``: the number of the reading that it is read by."""
 
     key: str
     layout: Layout
     where: Where
     partly: bool
+    reading: int
 
 
 def fetched(
-    store: Store, meta: ArrayMetadata, prefix: str, reads: Iterable[Read], named: _Named
+    store: Store,
+    meta: ArrayMetadata,
+    prefix: str,
+    reads: Sequence[Read],
+    named: _Named,
+    readings: Sequence[int] = (),
 ) -> Fetched:
     """What carrying out ``reads`` will take from ``store``.
 
     ``prefix`` begins all keys; ``named`` makes of an error one with the name of the object.
+    ``readings``: the number of the reading that each read is a part of, each of its own by default.
     """
-    parts = [part for read in reads for part in _parts(store, meta, prefix, read)]
+    numbered = zip(reads, readings or range(len(reads)), strict=True)
+    parts = [part for read, n in numbered for part in _parts(store, meta, prefix, read, n)]
     if meta.layout.is_sharded:
         return _in_shards(store, parts, meta.dtype.itemsize, named)
     sizes = _sizes(store, list(dict.fromkeys(part.key for part in parts)))
@@ -83,7 +93,9 @@ def _of_file(part: _Part) -> int | None:
     return part.layout.read_of_file(part.where)
 
 
-def _parts(store: Store, meta: ArrayMetadata, prefix: str, read: Read) -> Iterator[_Part]:
+def _parts(
+    store: Store, meta: ArrayMetadata, prefix: str, read: Read, reading: int
+) -> Iterator[_Part]:
     """The objects that a read touches, in the order in which it does."""
     box, steps = read
     partly = False
@@ -94,7 +106,7 @@ def _parts(store: Store, meta: ArrayMetadata, prefix: str, read: Read) -> Iterat
         ]
         partly = reads_compiled(store, meta.layout, cells)
     for key, layout, where in touched(meta, prefix, read):
-        yield _Part(key, layout, where, partly)
+        yield _Part(key, layout, where, partly, reading)
 
 
 def _sizes(store: Store, keys: Sequence[str]) -> dict[str, int | None]:
@@ -105,11 +117,16 @@ def _sizes(store: Store, keys: Sequence[str]) -> dict[str, int | None]:
     return found
 
 
-def _in_shards(store: Store, parts: Iterable[_Part], itemsize: int, named: _Named) -> Fetched:
+def _in_shards(store: Store, parts: Sequence[_Part], itemsize: int, named: _Named) -> Fetched:
     """The same for parts of shards, each of which is opened once."""
     by_key: dict[str, tuple[ShardLayout, list[_Wanted]]] = {}
+    shards: dict[int, set[str]] = defaultdict(set)
     for part in parts:
-        wanted = _Wanted(part.where, part.partly)
+        shards[part.reading].add(part.key)
+    for i, part in enumerate(parts):
+        # What is too much for one reading is read part by part.
+        alone = len(shards[part.reading]) > MOST_SHARDS
+        wanted = _Wanted(part.where, part.partly, ~i if alone else part.reading)
         by_key.setdefault(part.key, (cast("ShardLayout", part.layout), []))[1].append(wanted)
     total = Fetched(0, 0, 0)
     for key, whole in _opened(store, [(key, layout) for key, (layout, _) in by_key.items()]):
@@ -151,11 +168,12 @@ def _in_shard(
     nbytes = (
         0
         if kept == KNOWN
-        else layout.index.stored_nbytes * (1 if kept == WILL_BE_KNOWN else len(wheres))
+        else layout.index.stored_nbytes
+        * (1 if kept == WILL_BE_KNOWN else len({wanted.reading for wanted in wheres}))
     )
     touched = np.zeros(index.shape[:-1], bool)
     inner: dict[tuple[int, int], list[_Wanted]] = {}
-    for where, partly in wheres:
+    for where, partly, reading in wheres:
         cells = layout.cells_of(where)
         touched[np.ix_(*[[piece[0] for piece in dim] for dim in cells])] = True
         entries = layout.entries_of(index, where)
@@ -164,7 +182,7 @@ def _in_shard(
             insides = product(*[[piece[1] for piece in dim] for dim in cells])
             for (start, size), stored, inside in zip(entries.tolist(), there, insides, strict=True):
                 if stored:
-                    inner.setdefault((start, size), []).append(_Wanted(inside, False))
+                    inner.setdefault((start, size), []).append(_Wanted(inside, False, reading))
             continue
         if partly and isinstance(layout.inner, PlainLayout) and layout.inner.stands_alone:
             insides = product(*[[piece[1] for piece in dim] for dim in cells])
@@ -189,10 +207,12 @@ def _in_shard(
 
 
 class _Wanted(NamedTuple):
-    """A part of a shard, and whether compiled code reads it (``reads_compiled``)."""
+    """A part of a shard, whether compiled code reads it (``reads_compiled``), and the number of
+    the reading: an index is read once by each."""
 
     where: Where
     partly: bool
+    reading: int
 
 
 def _joined(entries: np.ndarray, store: Store) -> int:

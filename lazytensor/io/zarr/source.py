@@ -20,10 +20,10 @@ from lazytensor.io.store import Store, join_key
 from lazytensor.io.zarr.ahead import AtHand, ahead_nbytes, fetch_ahead
 from lazytensor.io.zarr.cached import ArrayWindows
 from lazytensor.io.zarr.costs import fetched, reading_nbytes, unit_sizes
+from lazytensor.io.zarr.disk_cached import DiskReader
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.presence import stored_objects
-from lazytensor.io.zarr.reader import Reader
 from lazytensor.plan.caching import CACHING
 from lazytensor.plan.source import Box, Consumer, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
@@ -94,7 +94,9 @@ class ZarrSource:
             together=meta.cells_together,
         )
         self.label = f"{self._called} {store.name}/{node.path}".rstrip("/")
-        self._reader = Reader(store, meta, self._prefix, self.label, missing)
+        self._reader = DiskReader(
+            store, meta, self._prefix, self.label, missing, (self._called, *self._variant)
+        )
         self.key: Hashable = (
             self._called,
             store.identity,
@@ -241,15 +243,19 @@ class ZarrSource:
 
     def reading_nbytes(self, nbytes: int) -> int:
         """Bytes that a thread holds beside the values while it reads so many bytes of them."""
-        return reading_nbytes(self._store, self._meta, nbytes)
+        held = self._reader.held_nbytes(nbytes)
+        return held + reading_nbytes(self._store, self._meta, nbytes)
 
-    def fetched(self, reads: Sequence[Read]) -> Fetched:
-        """What carrying out ``reads`` will fetch, from file sizes and shard indices."""
-        return fetched(self._store, self._meta, self._prefix, reads, self._reader.named)
+    def fetched(self, reads: Sequence[Read], readings: Sequence[int] = ()) -> Fetched:
+        """What carrying out ``reads`` will fetch, from file sizes and shard indices.
+
+        ``readings``: the number of the reading that each is a part of, if they are not all single.
+        """
+        return fetched(self._store, self._meta, self._prefix, reads, self._reader.named, readings)
 
     def fetch_ahead(self, reads: Sequence[Read]) -> AtHand | None:
         """Fetch what ``reads`` will ask for; None where that is kept, or not asked for."""
-        if not self._store.remote or CACHING.get() is not None:
+        if not self._store.remote or CACHING.get() is not None or self._reader.caches:
             return None
         return fetch_ahead(self._store, self._meta, self._prefix, reads)
 

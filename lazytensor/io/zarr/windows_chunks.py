@@ -18,9 +18,9 @@ from lazytensor.io.codec.compiled import Recipe, recipe_of
 from lazytensor.io.codec.compiled_windows import WindowCells, kept_recipe
 from lazytensor.io.file_states import FileState, unchanged
 from lazytensor.io.store import Store
+from lazytensor.io.zarr.disk_cached import DiskReader
 from lazytensor.io.zarr.layout import PlainLayout
 from lazytensor.io.zarr.metadata import ArrayMetadata
-from lazytensor.io.zarr.reader import Reader
 from lazytensor.io.zarr.shard import ShardLayout
 from lazytensor.native import Kernel, file_functions
 from lazytensor.plan.caching import Caching
@@ -41,7 +41,7 @@ class Chunks:
     ``kept`` how it copies from a decoded one; both have the axes as stored.
     """
 
-    def __init__(self, store: Store, meta: ArrayMetadata, prefix: str, reader: Reader) -> None:
+    def __init__(self, store: Store, meta: ArrayMetadata, prefix: str, reader: DiskReader) -> None:
         self.store = store
         self.meta = meta
         self.reader = reader

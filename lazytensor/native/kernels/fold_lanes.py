@@ -91,6 +91,10 @@ def as_double(b: Any, x: Any, f: Form) -> Any:
     return b.sitofp(x, kind) if f.kind == "i" else b.uitofp(x, kind)
 
 
+_INFINITY = {16: 0x7C00, 32: 0x7F80_0000, 64: 0x7FF0_0000_0000_0000}
+"""Floats from here on, their sign taken off, are not finite."""
+
+
 def _key(b: Any, x: Any, f: Form, lost: int) -> Any:
     """Integers in the order of the values; ``lost`` for NaN."""
     if f.kind != "f":
@@ -98,10 +102,24 @@ def _key(b: Any, x: Any, f: Form, lost: int) -> Any:
     integer = ir.IntType(f.bits)
     bits = _bits(b, x, f)
     turned = b.lshr(b.ashr(bits, f.all(integer, f.bits - 1)), f.all(integer, 1))
-    infinity = {16: 0x7C00, 32: 0x7F80_0000, 64: 0x7FF0_0000_0000_0000}[f.bits]
+    infinity = _INFINITY[f.bits]
     size = b.and_(bits, f.all(integer, (1 << (f.bits - 1)) - 1))
     is_nan = b.icmp_unsigned(">", size, f.all(integer, infinity))
     return b.select(is_nan, f.all(integer, lost), b.xor(bits, turned))
+
+
+def _finite_key(b: Any, x: Any, f: Form, sign: int) -> Any:
+    """The same; infinity of a sign for what is not finite."""
+    if f.kind != "f":
+        return x
+    integer = ir.IntType(f.bits)
+    bits = _bits(b, x, f)
+    turned = b.lshr(b.ashr(bits, f.all(integer, f.bits - 1)), f.all(integer, 1))
+    infinity = _INFINITY[f.bits]
+    size = b.and_(bits, f.all(integer, (1 << (f.bits - 1)) - 1))
+    is_finite = b.icmp_unsigned("<", size, f.all(integer, infinity))
+    lost = infinity if sign > 0 else -1 - infinity
+    return b.select(is_finite, b.xor(bits, turned), f.all(integer, lost))
 
 
 def _less(b: Any, x: Any, y: Any, f: Form) -> Any:
@@ -182,6 +200,14 @@ def _greatest(b: Any, total: Any, x: Any, f: Form) -> Any:
     return _greater(b, total, _key(b, x, f, _range(f)[1]), f)
 
 
+def _finite_least(b: Any, total: Any, x: Any, f: Form) -> Any:
+    return _lesser(b, total, _finite_key(b, x, f, 1), f)
+
+
+def _finite_greatest(b: Any, total: Any, x: Any, f: Form) -> Any:
+    return _greater(b, total, _finite_key(b, x, f, -1), f)
+
+
 def _lesser(b: Any, one: Any, other: Any, f: Form) -> Any:
     return b.select(_less(b, other, one, f), other, one)
 
@@ -202,6 +228,13 @@ TOTALS = {
     ),
     "least": Total(lambda f: f.bits, lambda f: _range(f)[1], _least, _lesser, _key_word),
     "greatest": Total(lambda f: f.bits, lambda f: _range(f)[0], _greatest, _greater, _key_word),
+    # Of floats; infinity where nothing is finite.
+    "finite_least": Total(
+        lambda f: f.bits, lambda f: _range(f)[1], _finite_least, _lesser, _key_word
+    ),
+    "finite_greatest": Total(
+        lambda f: f.bits, lambda f: _range(f)[0], _finite_greatest, _greater, _key_word
+    ),
     "nonzero": Total(lambda f: 32, lambda f: 0, _nonzero, _add, _unsigned_word),
 }  # fmt: skip
 """Their names: what a fold is made of."""
@@ -430,5 +463,7 @@ _MEETS: dict[str, Callable[..., None]] = {
     "squares": _meet_count,
     "least": _meet_extreme("<"),
     "greatest": _meet_extreme(">"),
+    "finite_least": _meet_extreme("<"),
+    "finite_greatest": _meet_extreme(">"),
     "nonzero": _meet_count,
 }

@@ -1,6 +1,7 @@
 """The parameter block of the paste kernel: which 64-bit word holds what.
 
-Read by the kernel ``paste``, which is imported only to be compiled, and written by its caller.
+Read by the kernel ``paste``, which is imported only to be compiled, and written by its caller, in
+this order.
 """
 
 from __future__ import annotations

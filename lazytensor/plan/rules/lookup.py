@@ -24,7 +24,7 @@ from lazytensor.plan.memory import array_node
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, View
 from lazytensor.plan.nodes_axis import Lookup, Search, lookup_size
-from lazytensor.plan.ops import ELEMENTWISE
+from lazytensor.plan.ops import OPERATIONS
 from lazytensor.plan.ops_cost import (
     COSTS,
     SEARCH,
@@ -215,7 +215,7 @@ def _offered(x: Node) -> dict[Node, float]:
 def _cost(node: Node) -> float | None:
     """Nanoseconds an element of one link; None where a chain ends."""
     if type(node) is Elementwise:
-        row = ELEMENTWISE[node.op]
+        row = OPERATIONS[node.op]
         loop = row.loop(tuple([x.dtype for x in node.inputs])).operands[-1]
         varying = tuple([x.dtype for x in _operands(node)])
         return operation_cost(node.op, varying, loop)

@@ -68,6 +68,7 @@ from lazytensor.plan.rules.pyramid import (
     stamped_level_for_downsample,
     stamped_level_for_stride,
 )
+from lazytensor.plan.rules.quantize import quantize_what_was_quantized, view_through_spread
 from lazytensor.plan.rules.rechunks import (
     DROP_RECHUNK_BELOW,
     drop_rechunk_of_rechunk,
@@ -133,6 +134,7 @@ PASSES: tuple[Law, ...] = (
     view_through_block_totals,
     view_through_gather,
     view_through_contract,
+    view_through_spread,
     # Through what assembles tensors: here views decide what is read at all. The driver moves views
     # before it tries the laws below, so layers are culled in the window and not in the whole.
     view_through_join,
@@ -181,6 +183,7 @@ PASSES: tuple[Law, ...] = (
     # Like follows like. Two casts become one before one of them waits for a downsample.
     merge_casts,
     merge_downsamples,
+    quantize_what_was_quantized,
     cast_after_downsample,
     downsample_layers,
     # Reductions of what was put together. Parts are dropped before what is left is added up.
