@@ -80,7 +80,7 @@ def _folder(value: Any) -> str:
         return ""
     if value is True:
         raise ValueError("True is no folder: give its path")
-    return os.path.abspath(os.path.expanduser(os.fspath(value)))
+    return str(os.path.abspath(os.path.expanduser(os.fspath(value))))
 
 
 def _one_of(*names: str) -> Callable[[Any], str]:

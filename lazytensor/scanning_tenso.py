@@ -58,7 +58,7 @@ def scan_tenso(
         read once. ``"never"``: not at all.
     mmap
         Map a local file instead of reading it. It must not be truncated while a result lives. What
-        is stored as it is, is not even copied, and so only compared with ``verify="always"``.
+        is stored as it is, and has no checksum that ``verify`` asks for, is not even copied.
     legacy
         Take quantized packets of tenso before 0.23 too, whose header lacks a byte.
     storage_options

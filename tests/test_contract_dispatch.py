@@ -123,12 +123,6 @@ def test_kernels_are_an_option_and_an_argument() -> None:
             refused(kernels="fortran")
 
 
-@pytest.mark.parametrize("name", ["disk_cache", "disk_cache_bytes"])
-def test_options_of_later_versions_say_so(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}.*not available in this version"):
-        lt.Config(**{name: 1})
-
-
 def test_other_libraries_get_the_byte_order_they_have() -> None:
     x = lt.asarray(np.arange(3, dtype=">i4"))
     assert x.collect().dtype == np.dtype(">i4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -455,6 +456,55 @@ class TestRemote:
             source().sink_tenso(f"{place}/w", chunks=4)
         assert fs.find("/sinks") == []
 
+    def test_two_that_overwrite_at_once(self, place: str) -> None:
+        url = f"{place}/two"
+        before = source().sink_tenso(url, chunks=4)
+
+        def quicker(block: np.ndarray) -> np.ndarray:
+            if not done:
+                done.append((source() + 2).sink_tenso(url, chunks=4, mode="overwrite"))
+            return block + np.uint16(1)
+
+        done: list[Any] = []
+        engine = lt.LocalEngine(threads=1)
+        slow = lt.map_blocks(quicker, lt.asarray(VALUES, chunks=4), dtype="u2")
+        found = slow.sink_tenso(url, chunks=4, mode="overwrite", engine=engine)
+        assert same(found.collect(), VALUES + np.uint16(1))
+        keys = fsspec.filesystem("memory").find("/sinks")
+        assert len({key.split("/")[3] for key in keys if "/c-" in key}) == 1
+        del before
+
+        # The quicker one is last, and removes nothing of who is not done.
+        def late(block: np.ndarray) -> np.ndarray:
+            calls.append(1)
+            if len(calls) == 5:
+                (source() + 2).sink_tenso(url, chunks=4, mode="overwrite")
+            return block + np.uint16(3)
+
+        calls: list[int] = []
+        slow = lt.map_blocks(late, lt.asarray(VALUES, chunks=4), dtype="u2")
+        found = slow.sink_tenso(url, chunks=4, mode="overwrite", engine=engine)
+        assert same(found.collect(), VALUES + np.uint16(3))
+
+    def test_what_is_no_part_of_the_former_one_stays(self, place: str) -> None:
+        fs, url = fsspec.filesystem("memory"), f"{place}/notes"
+        source().sink_tenso(url, chunks=4)
+        fs.pipe_file("/sinks/notes/README", b"mine")
+        source().sink_tenso(url, chunks=4, mode="overwrite")
+        assert fs.cat_file("/sinks/notes/README") == b"mine"
+        assert len(fs.find("/sinks/notes")) == 2 + 5 * 4 * 2
+
+    @pytest.mark.parametrize("mode", ["create", "overwrite"])
+    def test_what_a_killed_process_has_left_is_in_nobodys_way(self, place: str, mode: Any) -> None:
+        fs, url = fsspec.filesystem("memory"), f"{place}/killed"
+        source().sink_tenso(url, chunks=4)
+        fs.rm_file("/sinks/killed/tenso.json")
+        found = source().sink_tenso(url, chunks=4, mode=mode)
+        assert same(found.collect(), VALUES)
+        fs.pipe_file("/sinks/other/c-0123/0", b"mine")
+        with pytest.raises(lt.SinkExistsError):
+            source().sink_tenso(f"{place}/other", chunks=4, mode=mode)
+
     def test_a_file_system_without_puts_that_happen_at_once(
         self, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -608,10 +658,7 @@ class TestFaults:
     def test_there_is_no_room_for_all_of_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def allocate(fd: int, at: int, nbytes: int) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(os, "posix_fallocate", allocate, raising=False)
+        monkeypatch.setattr(staging, "fallocate", lambda *args: errno.ENOSPC)
         stored = ChunkedArray(VALUES, (8, 4, 4))
         with pytest.raises(lt.SinkError, match=r"no room for 3712 bytes: .*No space left"):
             lt.scan_source(stored).sink_tenso(tmp_path / "x")

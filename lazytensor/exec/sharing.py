@@ -8,7 +8,8 @@ node are joined where they overlap (counted in stored cells), and the hull of ea
 node of its own, which is computed first and kept. Whatever does not overlap stays as it is.
 
 Kept is what costs more to get again than to keep: what is read, and what takes more than a
-look or two at what is kept already. Within one stage every node is computed once a block. But
+look or two at what is kept already. Of parameters spread over all elements the parameters are
+kept, which blocks look up by themselves. Within one stage every node is computed once a block. But
 blocks have borders: where a stage looks at a source through windows that are shifted against each
 other (a difference of neighbours, a stencil), the chunks along every border are decoded by the
 blocks on both sides. If that is much, such a source is kept as well.
@@ -32,6 +33,7 @@ from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.index import IndexTransform
 from lazytensor.plan.node import Node, walk_all
 from lazytensor.plan.nodes import Cast, Constant, Elementwise, Field, Rechunk, Scan, View
+from lazytensor.plan.nodes_quantize import Spread
 from lazytensor.plan.source import Box
 
 __all__ = ["Shared", "share"]
@@ -127,7 +129,7 @@ def _is_quick(node: Node, parts: Mapping[Node, object], computed: frozenset[Node
 
 def _without_looks(node: Node) -> tuple[Node, ...]:
     """What a node is a plain look at."""
-    while isinstance(node, (Field, Rechunk)) or (
+    while isinstance(node, (Field, Rechunk, Spread)) or (
         isinstance(node, View) and not node.transform.has_arrays
     ):
         node = node.x
@@ -168,6 +170,9 @@ class _Parts:
 def _chosen(node: Node, needs: Needs, room: int, share_of: float) -> _Chosen:
     """The boxes to keep of a node, or of what it quickly follows from and is smaller."""
     by_stage, sparse = needs.boxes(node)
+    if isinstance(node, Spread):
+        asked = [[whole_box(node.x)] for _ in by_stage]
+        return _Chosen(node.x, _worthwhile(node.x, asked, [], room, share_of))
     whole = whole_box(node)
     in_passing = node in needs.passes and node.nbytes <= room
     asked = list(by_stage.values())

@@ -32,8 +32,8 @@ from lazytensor.plan.ops import OPERATIONS
 from lazytensor.plan.source import Consumer
 
 __all__ = [
-    "Line", "Lines", "goes_once", "line_of", "lines_of", "may_run", "passes_of", "read_line", "run_line",
-    "saved_seconds", "turned", "varying_first", "with_scalars",
+    "Line", "Lines", "goes_once", "line_of", "lines_of", "may_run", "passes_of", "read_line",
+    "run_line", "saved_seconds", "turned", "varying_first", "with_scalars",
 ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def goes_once(program: Program) -> bool:
     if last.op not in ("fused", "quantize_rows"):
         before = list(program.steps)
     few = math.prod(last.shape) // _FEW
-    return all([_is_shown(step) or _is_small(step, few) for step in before])
+    return all(_is_shown(step) or _is_small(step, few) for step in before)
 
 
 def _is_small(step: Step, few: int) -> bool:

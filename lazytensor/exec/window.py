@@ -22,7 +22,6 @@ from lazytensor.exec.demand import BoxPlan, demand, whole_box
 from lazytensor.exec.joined import Result, begin_windows, joined_program, program_of_all
 from lazytensor.exec.one_step import one_step
 from lazytensor.exec.physical import Program, Step
-from lazytensor.exec.sparse import begin_gather, gathers_together
 from lazytensor.exec.workgrid import stays_whole
 from lazytensor.plan.node import Node
 from lazytensor.plan.nodes import Scan, scan_below
@@ -119,6 +118,8 @@ def shared_read(program: Program, out: Result) -> Reading | None:
         return begin_windows(step, out)
     assert isinstance(out, np.ndarray)
     if step.op == "gather":
+        from lazytensor.exec.sparse import begin_gather
+
         source, transform = step.args
         return begin_gather(source, transform, out)
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
@@ -137,6 +138,8 @@ def is_shared(program: Program) -> bool:
     if step.op == "read_windows":
         return True
     if step.op == "gather":
+        from lazytensor.exec.sparse import gathers_together
+
         return gathers_together(*step.args)
     if step.op not in _SHARED or not hasattr(step.args[0], "shared_read"):
         return False

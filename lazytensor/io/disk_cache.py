@@ -145,7 +145,7 @@ class DiskCache:
         is none with this token. A damaged one is removed."""
         try:
             with self._opened(entry) as file:
-                return self._read(file, entry, token, memoryview(out))
+                return self._read(file, entry, token, out.data)
         except OSError:
             return False
 
@@ -192,7 +192,7 @@ class DiskCache:
             return
         try:
             self._check()
-            self._write(entry, [entry.head(token), memoryview(values), _footer(values)])
+            self._write(entry, [entry.head(token), values.data, _footer(values.data)])
             self._account(size)
         except OSError as error:
             self._rest_until = time.monotonic() + _REST_S
@@ -329,10 +329,10 @@ def _filled(raw: object, out: memoryview) -> bool:
     return True
 
 
-def _footer(values: np.ndarray | memoryview) -> bytes:
+def _footer(values: memoryview) -> bytes:
     import xxhash
 
-    return xxhash.xxh3_64_intdigest(memoryview(values)).to_bytes(_FOOTER, "little")
+    return xxhash.xxh3_64_intdigest(values).to_bytes(_FOOTER, "little")
 
 
 def _on_disk(size: int) -> int:

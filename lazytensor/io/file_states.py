@@ -24,10 +24,12 @@ __all__ = ["FileState", "unchanged"]
 
 _GAIN = 1e-6
 _ANSWER_WORDS = 32
+_ALL_BITS = (1 << 64) - 1
 _HERE = -100
 """Where paths begin, for the system: the working folder."""
 
-_ROW = struct.Struct("=Qqqq")
+_ROW = struct.Struct("=QQqq")
+"""Address of the path and inode, of which either may have its highest bit set; time and size."""
 _PATH_ONLY = getattr(os, "O_PATH", None)
 _FEW = 4
 """Files that are looked at sooner than a folder is opened."""
@@ -125,6 +127,7 @@ def _statx() -> int:
     if function(-100, ctypes.c_char_p(os.fsencode(__file__)), 0, 0x340, ctypes.byref(answer)):
         return 0
     nanoseconds = answer[14] * 1_000_000_000 + (answer[15] & 0xFFFFFFFF)
-    found = (answer[4], nanoseconds, answer[5])
+    # All 64 bits of an inode may be set, and Python has no sign for them.
+    found = (answer[4] & _ALL_BITS, nanoseconds, answer[5])
     good = found == (status.st_ino, status.st_mtime_ns, status.st_size)
     return (ctypes.cast(function, ctypes.c_void_p).value or 0) if good else 0

@@ -4,7 +4,8 @@ Everything is written beside its place, under a hidden name that ends in ``.tmp`
 place at the end: by a link or a rename where there is nothing yet, by an exchange where something
 is replaced, each of which happens at once. Whatever is written holds a lock on its hidden name, so
 that the next one to write to the same place can tell what a killed process has left from what
-another one is writing, and clears it away.
+another one is writing, and clears it away (but for Windows, which has no such locks: there it
+stays).
 
 Processes that read, are killed or fail find the old or the new; the files are not forced to the
 disk, so that a machine that loses its power may still find neither.
@@ -12,6 +13,7 @@ disk, so that a machine that loses its power may still find neither.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -20,14 +22,15 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from lazytensor.errors import SinkError, SinkExistsError
+from lazytensor.io.linux import fallocate
+from lazytensor.io.linux import renameat2 as _renameat2
 from lazytensor.io.store import Buffer
 
 __all__ = [
-    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "read_at", "write_all",
+    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "named", "read_at", "write_all",
 ]  # fmt: skip
 
 Mode = Literal["create", "overwrite"]
@@ -37,6 +40,13 @@ _FLAGS = (
 )
 _MOST_BUFFERS = 512
 _EXCHANGE, _AT_CWD = 2, -100
+_MOVES_OPEN = os.name != "nt"
+"""Whether files that are open may be renamed and removed."""
+
+_LONGEST = 200
+"""Bytes of the name of a place that hidden names begin with, which have 255 at most."""
+
+_CANNOT_ALLOCATE = (None, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EINTR, errno.EPERM)
 _HAS_OFFSETS = hasattr(os, "preadv") and hasattr(os, "pwritev")
 _seeking = threading.Lock()
 """Held where a system has no reads and writes at an offset, and the place in a file is shared."""
@@ -90,14 +100,16 @@ def read_at(fd: int, view: memoryview, at: int) -> None:
 
 
 @contextmanager
-def _named(label: str, what: str) -> Iterator[None]:
-    """Make of errors of the system those of a sink."""
+def named(label: str, what: str) -> Iterator[None]:
+    """Make of errors of the system those of a sink, with their ``errno``."""
     try:
         yield
     except SinkError:
         raise
     except OSError as error:
-        raise SinkError(f"{label}: {what}: {error}") from error
+        failed = SinkError(f"{label}: {what}: {error}")
+        failed.errno = error.errno
+        raise failed from error
 
 
 class Staged:
@@ -123,19 +135,31 @@ class Staged:
 
     def begin(self) -> None:
         """Make the hidden file or folder; raises ``SinkError``."""
-        with _named(self.label, "cannot be written"):
+        with named(self.label, "cannot be written"):
             self._refuse()
             folder, name = os.path.split(self.path)
             self._make_folders(folder)
             _clear(folder, name)
             while not self._own:
-                own = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+                own = os.path.join(folder, f"{_begin(name)}{uuid.uuid4().hex}.tmp")
                 self._lock = self._make(own)
                 # Somebody may have taken it for a leftover before it was locked.
                 if _lock(self._lock) and os.path.lexists(own):
                     self._own = own
+                    self._permit()
                 else:
                     self._unlock()
+
+    def _permit(self) -> None:
+        """Let those read it, from now on, who may read what it replaces."""
+        try:
+            found, own = os.lstat(self.path), os.lstat(self._own)
+        except FileNotFoundError:
+            return
+        if stat.S_IFMT(found.st_mode) == stat.S_IFMT(own.st_mode):
+            least = 0o700 if stat.S_ISDIR(own.st_mode) else 0o600
+            with suppress(OSError):  # file systems without permissions
+                os.chmod(self._own, found.st_mode & 0o777 | least)
 
     def _make_folders(self, folder: str) -> None:
         missing = []
@@ -171,7 +195,9 @@ class Staged:
         raise NotImplementedError
 
     def _publish(self) -> None:
-        with _named(self.label, "cannot be put into its place"):
+        if not _MOVES_OPEN:
+            self._unlock()
+        with named(self.label, "cannot be put into its place"):
             if self._mode == "create":
                 self._put_new()
             else:
@@ -184,27 +210,45 @@ class Staged:
 
     def _replace(self) -> None:
         self._refuse()
-        if not os.path.lexists(self.path):
-            os.rename(self._own, self.path)
-        elif os.path.isfile(self._own) and os.path.isfile(self.path):
+        if not os.path.lexists(self.path) and self._moved():
+            return
+        if os.path.isfile(self._own) and os.path.isfile(self.path):
             os.replace(self._own, self.path)
-        else:
-            old = self._own
-            if not _exchange(self._own, self.path):
-                # Two steps, between which there is nothing for a moment.
-                old = f"{self._own[:-4]}.old.tmp"
-                os.rename(self.path, old)
-                try:
-                    os.rename(self._own, self.path)
-                except BaseException:
-                    os.rename(old, self.path)
-                    raise
             self._own = ""
-            _remove(old)
+            return
+        old = self._own
+        if not _exchange(self._own, self.path):
+            old = f"{self._own[:-4]}.old.tmp"
+            self._move_twice(old)
         self._own = ""
+        with suppress(OSError):  # it is nobody's any more, and cleared away by the next one
+            _remove(old)
+
+    def _moved(self) -> bool:
+        """Put it where there is nothing; False if another one was quicker."""
+        try:
+            os.rename(self._own, self.path)
+        except OSError:
+            if not os.path.lexists(self.path):
+                raise
+            return False
+        self._own = ""
+        return True
+
+    def _move_twice(self, old: str) -> None:
+        """Replace in two steps, between which there is nothing for a moment."""
+        try:
+            os.rename(self.path, old)
+            os.rename(self._own, self.path)
+        except BaseException:
+            if os.path.lexists(old) and not os.path.lexists(self.path):
+                os.rename(old, self.path)
+            raise
 
     def abort(self) -> None:
         """Remove what was written."""
+        if not _MOVES_OPEN:
+            self._unlock()
         own, self._own = self._own, ""
         if own:
             _remove(own)
@@ -230,23 +274,19 @@ class StagedFile(Staged):
 
     def put(self, at: int, data: Buffer) -> None:
         """Write bytes at an offset; raises ``SinkError``."""
-        with _named(self.label, f"at byte {at}"):
+        with named(self.label, f"at byte {at}"):
             write_all(self._lock, [data], at)
 
     def allocate(self, nbytes: int) -> None:
         """Have room for so many bytes before the first is written; raises ``SinkError``."""
         if not nbytes:
             return
-        with _named(self.label, f"there is no room for {nbytes} bytes"):
-            if hasattr(os, "posix_fallocate"):
-                try:
-                    os.posix_fallocate(self._lock, 0, nbytes)
-                except OSError as error:
-                    if error.errno not in _CANNOT_ALLOCATE:
-                        raise
-                else:
-                    return
-            os.ftruncate(self._lock, nbytes)
+        with named(self.label, f"there is no room for {nbytes} bytes"):
+            failed = fallocate(self._lock, 0, 0, nbytes)
+            if failed in _CANNOT_ALLOCATE:
+                os.ftruncate(self._lock, nbytes)
+            elif failed:
+                raise OSError(failed, os.strerror(failed))
 
     def publish(self) -> None:
         """Put it into its place; raises ``SinkError``, and then nothing has changed."""
@@ -289,7 +329,7 @@ class StagedFolder(Staged):
         path = f"{self._own}/{key}"
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
-        with _named(self.label, f"key {key!r}"):
+        with named(self.label, f"key {key!r}"):
             self._have(folder)
             fd = os.open(hidden, _FLAGS, 0o666)
             try:
@@ -329,16 +369,6 @@ class StagedFolder(Staged):
         self._own = ""
 
 
-def _cannot_allocate() -> frozenset[int]:
-    import errno
-
-    names = ("EOPNOTSUPP", "ENOTSUP", "EINVAL", "ENOSYS")
-    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
-
-
-_CANNOT_ALLOCATE = _cannot_allocate()
-
-
 def _lock(fd: int) -> bool:
     """Lock an open file or folder until it is closed; False if another one has."""
     try:
@@ -360,22 +390,28 @@ def _clear(folder: str, name: str) -> None:
         import fcntl
     except ImportError:
         return
-    with suppress(OSError):
-        found = [one for one in os.listdir(folder) if _is_ours(one, name)]
-        for one in found:
-            path = os.path.join(folder, one)
-            fd = os.open(path, os.O_RDONLY)
+    for one in os.listdir(folder):
+        if not _is_ours(one, name):
+            continue
+        path = os.path.join(folder, one)
+        with suppress(OSError):  # it is being written, or there are no locks here
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(path)
-            except OSError:
-                continue  # being written, or no locks here
             finally:
                 os.close(fd)
 
 
+def _begin(name: str) -> str:
+    """What hidden names of a place begin with."""
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return f".{name}."
+
+
 def _is_ours(found: str, name: str) -> bool:
-    begin = f".{name}."
+    begin = _begin(name)
     if not (found.startswith(begin) and found.endswith(".tmp")):
         return False
     digits = found[len(begin) : -4].removesuffix(".old")
@@ -395,18 +431,5 @@ def _exchange(one: str, other: str) -> bool:
     rename = _renameat2()
     if rename is None:
         return False
-    done: int = rename(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE)
+    done = rename(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE)
     return done == 0
-
-
-@cache
-def _renameat2() -> Any:
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    function = getattr(ctypes.CDLL(None), "renameat2", None)
-    if function is not None:
-        integer, text = ctypes.c_int, ctypes.c_char_p
-        function.argtypes = (integer, text, integer, text, ctypes.c_uint)
-    return function

@@ -2,14 +2,15 @@
 
 Object stores have no renames, but putting an object happens at once. So the files of a folder are
 put under a name of their own (``fresh``), which nobody knows before the one file that says it, put
-last, replaces the former one; only then is removed what that had named. What a killed process has
-left is seen by nobody and stays. A single file is written to this machine first and sent as a
-whole.
+last, replaces the former one; only then is removed what that had named, and nothing else, since
+another one may be writing. So what a killed process has left is seen by nobody, is in nobody's way,
+and stays. A single file is written to this machine first and sent as a whole.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from lazytensor.io.store_retry import patiently, shown
 __all__ = ["Place", "RemoteFile", "RemoteFolder", "place_of", "staged_file", "staged_folder"]
 
 _T = TypeVar("_T")
+_FRESH = re.compile(r"\w+-[0-9a-f]{12}")
 _LOCAL = frozenset({"file", "local"})
 _AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
 """File systems on which nobody sees an object before all of it is there."""
@@ -92,11 +94,17 @@ def staged_file(place: Place, mode: Mode, label: str) -> StagedFile:
     return RemoteFile(place, mode, label)
 
 
-def staged_folder(place: Place, mode: Mode, label: str, mark: str) -> StagedFolder | RemoteFolder:
-    """A folder to be written at a place; ``mark``: the file by which it is known."""
+def staged_folder(
+    place: Place, mode: Mode, label: str, mark: str, known: Callable[[bytes], str | None]
+) -> StagedFolder | RemoteFolder:
+    """A folder to be written at a place.
+
+    ``mark``: the file by which it is known; ``known``: the name, in the folder, of all that such a
+    file tells of, or None if it tells nothing.
+    """
     if place.fs is None:
         return StagedFolder(place.path, mode, label, mark)
-    return RemoteFolder(place, mode, label, mark)
+    return RemoteFolder(place, mode, label, mark, known)
 
 
 class _Remote:
@@ -117,9 +125,10 @@ class _Remote:
             raise
         # What a file system raises has no common base.
         except Exception as error:
-            raise SinkError(
-                f"{self._label}: {what}: {shown(str(error)) or type(error).__name__}"
-            ) from error
+            said = shown(str(error)) or type(error).__name__
+            failed = SinkError(f"{self._label}: {what}: {said}")
+            failed.errno = getattr(error, "errno", None)
+            raise failed from error
 
     def ask(self, call: Callable[[], _T]) -> _T:
         return patiently(call)
@@ -158,7 +167,15 @@ class RemoteFolder:
     ``fresh``: what the names of files begin with that nobody has written before.
     """
 
-    def __init__(self, place: Place, mode: Mode, label: str, mark: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        mode: Mode,
+        label: str,
+        mark: str,
+        known: Callable[[bytes], str | None],
+    ) -> None:
+        self._known = known
         self._remote = _Remote(place, label)
         self._fs, self._path = place.fs, place.path
         self._mode = mode
@@ -169,7 +186,7 @@ class RemoteFolder:
     def begin(self) -> None:
         """Look at what is there; raises ``SinkError``."""
         with self._remote.named("cannot be written"):
-            if self._remote.exists(self._path):
+            if self._remote.exists(self._path) and not self._is_left():
                 known = self._remote.exists(f"{self._path}/{self._mark}")
                 if self._mode == "create":
                     self._remote.refuse()
@@ -179,6 +196,13 @@ class RemoteFolder:
                         f"before; remove it yourself"
                     )
         self._begun = True
+
+    def _is_left(self) -> bool:
+        """Whether there is nothing but what nobody knows, of others who write or were killed."""
+        if self._fs.isfile(self._path):
+            return False
+        found = self._fs.ls(self._path, detail=False)
+        return all(_FRESH.fullmatch(one.rstrip("/").rpartition("/")[2]) for one in found)
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write one file, from any thread; raises ``SinkError`` naming the key."""
@@ -199,16 +223,18 @@ class RemoteFolder:
             self._fs.invalidate_cache()
 
     def _former(self) -> list[str]:
+        """What the file tells of that is to be replaced."""
         if self._fs.isfile(self._path):
             return [self._path]
-        mine = f"{self._path}/{self._mark}"
-        return [
-            path for path in self._fs.find(self._path) if path != mine and not self._is_own(path)
-        ]
+        mark = f"{self._path}/{self._mark}"
+        if not self._remote.exists(mark):
+            return []
+        name = self._known(self._remote.ask(lambda: self._fs.cat_file(mark)))
+        return [] if name is None else self._under(name)
 
-    def _is_own(self, path: str) -> bool:
-        first = path[len(self._path) + 1 :].partition("/")[0]
-        return self.fresh in first
+    def _under(self, name: str) -> list[str]:
+        path = f"{self._path}/{name}"
+        return list(self._fs.find(path)) if self._remote.exists(path) else []
 
     def abort(self) -> None:
         """Remove what was written."""

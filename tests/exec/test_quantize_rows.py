@@ -19,6 +19,8 @@ from lazytensor.plan.ops_quantize import quantize_row
 from lazytensor.plan.quantization import QTYPES, same_quantized
 from tests.compiled_engines import compiling, used
 from tests.compiling import kernel_named
+from tests.engines import ENGINES
+from tests.sources import ChunkedArray
 
 F4 = np.float32
 OPS = ("dequantize", *map(quantize_row, QTYPES.values()))
@@ -197,6 +199,32 @@ def test_memory_is_what_a_task_holds() -> None:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert peak < 24 << 20, (keywords, kernels, peak)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("given", ["none", "in memory", "stored"])
+@pytest.mark.parametrize(
+    ("scheme", "number"),
+    [({"scheme": "per_group", "group_size": 7}, 9), ({"scheme": "per_channel", "axis": 1}, 6)],
+    ids=["per_group", "per_channel"],
+)
+def test_results_together_look_their_parameters_up(
+    scheme: dict[str, Any], number: int, given: str, engine: str
+) -> None:
+    """What results share are the parameters, not those of every element."""
+    values = np.arange(60, dtype=F4).reshape(10, 6)
+    keywords: dict[str, Any] = dict(scheme)
+    if given != "none":
+        pair = np.linspace(0.5, 2, number).astype(F4), np.zeros(number, F4)
+        if given == "stored":
+            pair = tuple([lt.scan_source(ChunkedArray(one, [2])) for one in pair])
+        keywords["scales"], keywords["zero_points"] = pair
+    q = lt.quantize(lt.scan_source(ChunkedArray(values, [4, 3])), **keywords)
+    meant = q.dequantize()
+    plans = [q.data, meant, meant[:4] + 1, meant[3:, ::-1], q.scales]
+    found = lt.collect_all(plans, engine=ENGINES[engine])
+    for plan, one in zip(plans, found, strict=True):
+        assert one.tobytes() == plan.collect(engine="interpret").tobytes()
 
 
 def test_nibbles_are_packed_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

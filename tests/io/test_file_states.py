@@ -90,3 +90,11 @@ def test_relative_folders_and_none(
     assert unchanged(states("store/")).all()
     monkeypatch.chdir(tmp_path / "store")
     assert unchanged(states("")).all()
+
+
+def test_inodes_with_all_their_bits(tmp_path: Path, way: str) -> None:
+    """File systems that are laid over others number files so."""
+    made(tmp_path)
+    known = states(f"{tmp_path}/")
+    far = FileState.of(f"{tmp_path}/", KEYS[0], (2**64 - 1, *known[0][1:3]))
+    assert unchanged([far, *known]).tolist() == [False] + [True] * len(KEYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,130 @@ def test_places(tmp_path: Path) -> None:
             place_of(wrong)
     with pytest.raises(lt.SourceError):
         place_of("nosuch://x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_as_long_as_the_system_has_them(tmp_path: Path, kind: Any) -> None:
+    for name in ("n" * 255, "é" * 127):
+        left = filled(kind(tmp_path / name), b"left")
+        left._unlock()
+        publish(filled(kind(tmp_path / name), b"1"))
+        publish(filled(kind(tmp_path / name, "overwrite"), b"2"))
+        assert content(tmp_path / name) == b"2"
+        assert os.listdir(tmp_path) == [name]
+        staging._remove(str(tmp_path / name))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no permissions")
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_may_read_what_is_replaced_may_read_the_new_one(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "x"
+    publish(filled(kind(path), b"1"))
+    for mode in (0o700, 0o750):
+        path.chmod(mode)
+        staged = filled(kind(path, "overwrite"), b"2")
+        assert os.stat(staged.own).st_mode & 0o777 == mode
+        publish(staged)
+        assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_open_files_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    monkeypatch.setattr(staging, "_MOVES_OPEN", False)
+    for name in ("link", "rename", "replace", "unlink"):
+        move = getattr(os, name)
+
+        def moves(path: Any, *rest: Any, move: Any = move, **options: Any) -> None:
+            assert staged is None or staged._lock < 0
+            move(path, *rest, **options)
+
+        monkeypatch.setattr(os, name, moves)
+    monkeypatch.setattr(staging, "_renameat2", lambda: None)
+    staged: Any = None
+    for mode in ("create", "overwrite"):
+        if kind is file:
+            staged = filled(kind(tmp_path / "x", mode), mode.encode())
+        else:
+            new = kind(tmp_path / "x", mode)
+            new.begin()
+            staged = new
+            new.put = lambda key, parts, new=new: _as_it_is(new, key, parts)
+            new.put("a/b", [mode.encode()])
+        publish(staged)
+        assert content(tmp_path / "x") == mode.encode()
+    staged = None
+    staged = filled(file(tmp_path / "x", "overwrite"), b"not this")
+    staged.abort()
+    assert content(tmp_path / "x") == b"overwrite"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def _as_it_is(staged: StagedFolder, key: str, parts: list[bytes]) -> None:
+    path = Path(staged.own, key)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(parts))
+
+
+def test_another_one_takes_the_place_of_a_folder_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = filled(folder(tmp_path / "x", "overwrite"), b"first")
+    second = filled(folder(tmp_path / "x", "overwrite"), b"second")
+    rename = os.rename
+
+    def later(one: str, other: str) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        publish(first)
+        rename(one, other)
+
+    monkeypatch.setattr(os, "rename", later)
+    publish(second)
+    assert content(tmp_path / "x") == b"second"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_interrupted_between_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(filled(folder(tmp_path / "x"), b"before"))
+    staged = filled(folder(tmp_path / "x", "overwrite"), b"after")
+    monkeypatch.setattr(staging, "_renameat2", lambda: None)
+    rename = os.rename
+
+    def interrupted(one: str, other: str) -> None:
+        rename(one, other)
+        monkeypatch.setattr(os, "rename", rename)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(staged)
+    staged.abort()
+    assert content(tmp_path / "x") == b"before"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_errors_say_what_the_system_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, views: Any, at: int | None) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    staged = file(tmp_path / "x")
+    staged.begin()
+    monkeypatch.setattr(staging, "_write_some", full)
+    with pytest.raises(lt.SinkError, match=r"^file x: at byte 7: .*No space left") as caught:
+        staged.put(7, b"1")
+    assert caught.value.errno == errno.ENOSPC
+    staged.abort()
+
+
+def test_a_file_system_that_cannot_allocate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in (errno.EOPNOTSUPP, errno.EINTR):
+        monkeypatch.setattr(staging, "fallocate", lambda *args, code=code: code)
+        staged = file(tmp_path / "x")
+        staged.begin()
+        staged.allocate(100)
+        assert os.fstat(staged.descriptor).st_size == 100
+        staged.abort()
+    assert os.listdir(tmp_path) == []

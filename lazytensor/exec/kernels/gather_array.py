@@ -25,12 +25,13 @@ _SAVED_PER_ELEMENT = 1e-9
 _FEWEST = 1 << 14
 """Elements that NumPy has looked up before the tables would be made."""
 
-_MANY, _SHORT = 1 << 18, 2
-"""So many elements of so few bytes, each looked up by itself along the last dim alone, are copied
-faster here than ``np.take`` does."""
+_MANY = 1 << 18
+"""So many elements that are each looked up by itself along the last dim alone, or along three dims,
+are copied faster here than ``np.take`` does."""
 
-_FEW_OF = 64
-"""``np.take`` first copies what is not contiguous: so many times what is wanted would be much."""
+_FEW_OF, _MUCH = 8, 1 << 19
+"""``np.take`` first copies what is not contiguous: worth avoiding where that is so many times what
+is wanted, and so many elements."""
 
 
 def gather_array(
@@ -83,7 +84,10 @@ def _takes_well(transform: IndexTransform, array: np.ndarray, out: np.ndarray) -
     in both. What is transposed or reversed it copies twice, and so it does what is looked up
     together.
     """
-    if not out.flags.c_contiguous or array.size > _FEW_OF * out.size:
+    if not out.flags.c_contiguous:
+        return False
+    copied = 0 if array.flags.c_contiguous else array.size
+    if copied > max(_MUCH, _FEW_OF * out.size):
         return False
     apart: dict[int, int] = {}
     listed: list[int] = []
@@ -102,4 +106,4 @@ def _takes_well(transform: IndexTransform, array: np.ndarray, out: np.ndarray) -
     if not all(outer >= inner for outer, inner in pairwise([*steps, 1])):
         return False
     last_alone = len(steps) > 1 and listed == [max(apart)]
-    return not (last_alone and out.size >= _MANY and array.itemsize <= _SHORT)
+    return not ((last_alone or len(listed) > 2) and out.size >= _MANY)

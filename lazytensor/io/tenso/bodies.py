@@ -19,8 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lazytensor.errors import SinkError
-from lazytensor.io.staging import read_at, write_all
+from lazytensor.io.staging import named, read_at, write_all
 from lazytensor.io.tenso.encode import pack_nibbles
 from lazytensor.io.tenso.lz4 import SEEKABLE_BLOCK, compress_block, frame_begin, frame_end
 from lazytensor.plan.sink import Runs
@@ -170,10 +169,8 @@ class _FileBody:
         self._fd = -1
 
     def _put(self, at: int, data: Buffer) -> None:
-        try:
+        with named(self.label, f"at byte {self._at + at}"):
             write_all(self._fd, [data], self._at + at)
-        except OSError as error:
-            raise SinkError(f"{self.label}: at byte {self._at + at}: {error}") from error
 
     def _hash(self, data: Buffer) -> None:
         if self._hasher is None:
@@ -191,10 +188,8 @@ class _FileBody:
         room = memoryview(bytearray(min(_PIECE, stop - start)))
         for at in range(start, stop, _PIECE):
             piece = room[: stop - at]
-            try:
+            with named(self.label, f"at byte {self._at + at}"):
                 read_at(self._fd, piece, self._at + at)
-            except OSError as error:
-                raise SinkError(f"{self.label}: at byte {self._at + at}: {error}") from error
             yield piece
 
     def _digest(self, nbytes: int) -> int | None:
@@ -370,22 +365,19 @@ class CompressedBody(_FileBody):
         total = sum(length for _, length in lengths)
         with self._guard:
             if self._spill is None:
-                self._spill = _nameless(self._folder)
+                with named(self.label, "a temporary file"):
+                    self._spill = _nameless(self._folder)
             at, self._spilled = self._spilled, self._spilled + total
-        try:
+        with named(self.label, "a temporary file"):
             write_all(self._spill.fileno(), [data for _, data in pieces], at)
-        except OSError as error:
-            raise SinkError(f"{self.label}: a temporary file: {error}") from error
         return at, lengths
 
     def _emit_again(self, left: tuple[int, list[tuple[int | None, int]]]) -> None:
         at, lengths = left
         for size, length in lengths:
             room = memoryview(bytearray(length))
-            try:
+            with named(self.label, "a temporary file"):
                 read_at(self._spill.fileno(), room, at)
-            except OSError as error:
-                raise SinkError(f"{self.label}: a temporary file: {error}") from error
             self._emit([(size, room)])
             at += length
 

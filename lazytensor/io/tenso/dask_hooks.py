@@ -51,7 +51,7 @@ def packed_nibbles(q: QuantizedArray) -> tuple[Any, ...] | None:
         return None
     packed = np.empty(-(-data.size // 2), np.uint8)
     pack_nibbles(np.ascontiguousarray(data).reshape(-1), packed)
-    return _from_nibbles, (PickleBuffer(packed), data.shape, *q[1:])
+    return _from_nibbles, (PickleBuffer(packed.data), data.shape, *q[1:])
 
 
 def _from_nibbles(
@@ -119,9 +119,10 @@ def register() -> bool:
     """
     if "distributed" not in sys.modules:
         return False
-    from distributed.protocol import dask_deserialize, dask_serialize
+    from distributed.protocol.serialize import dask_deserialize, dask_serialize
 
-    for kind in (QuantizedArray, StringTensor):
-        dask_serialize.register(kind, to_frames)
-        dask_deserialize.register(kind, from_frames)
+    tables: list[tuple[Any, Any]] = [(dask_serialize, to_frames), (dask_deserialize, from_frames)]
+    for table, function in tables:
+        for kind in (QuantizedArray, StringTensor):
+            table.register(kind, function)
     return True

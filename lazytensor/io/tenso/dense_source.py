@@ -292,13 +292,10 @@ class PacketSource:
         """The values where they are, if they are in memory as NumPy wants them.
 
         What is to be checked has to be read: nobody says when values are looked at that are there.
-        A map that nobody wants to be ``"always"`` checked is to be there at once.
         """
         body = self._body
         is_plain = isinstance(body, ArrayBody) and body.dtype.isnative and body.dtype != np.bool_
-        at_once = self._stored.mapped and self._place.verify == "whole"
-        is_plain = is_plain and (self._check is None or at_once)
-        data = self._stored.buffer() if is_plain else None
+        data = self._stored.buffer() if is_plain and self._check is None else None
         if data is None:
             return None
         return np.ndarray(self.spec.shape, self.spec.dtype, data, body.start)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import os
 import stat
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
+from lazytensor.io.linux import fallocate
 from lazytensor.io.tenso.encode import Encoded
 
 __all__ = ["preallocate", "write_packet"]
@@ -21,30 +19,14 @@ _WORTH_ALLOCATING = 16 << 20
 _KEEP_SIZE = 1
 
 
-@cache
-def _fallocate() -> Callable[[int, int, int, int], int] | None:
-    """The call of Linux, which Python has only in a form that makes the file longer at once."""
-    if os.name != "posix":
-        return None
-    found = getattr(ctypes.CDLL(None), "fallocate", None)
-    if found is None:
-        return None
-    found.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    call: Callable[[int, int, int, int], int] = found
-    return call
-
-
 def preallocate(descriptor: int, start: int, nbytes: int) -> None:
     """Tell the system that a file is about to get so many bytes at ``start``.
 
     A file system that knows it beforehand takes a third less time to write a large file. Advice
     only: its length does not change, and where it is not possible nothing happens.
     """
-    call = _fallocate()
-    if call is None or nbytes < _WORTH_ALLOCATING:
-        return
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        call(descriptor, _KEEP_SIZE, start, nbytes)
+    if nbytes >= _WORTH_ALLOCATING and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        fallocate(descriptor, _KEEP_SIZE, start, nbytes)
 
 
 def write_packet(target: Any, packet: Encoded) -> int:

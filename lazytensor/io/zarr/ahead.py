@@ -62,8 +62,10 @@ class AtHand:
         if store is not self._store:
             return {}
         found = {key: self._found[key] for key in keys if key in self._found}
-        while found and self._counted:
-            count(*self._counted.popitem())
+        if found and self._counted:
+            # Several threads may be here at once: each amount is for one of them.
+            for name in _COUNTED:
+                count(name, self._counted.pop(name, 0))
         for answer in found.values():
             if isinstance(answer, SourceError):
                 raise answer

@@ -7,12 +7,11 @@ its size, since asking a disk costs less than asking a network; local stores do 
 results is not used, and neither is reading ahead.
 
 An entry is as good as the object that it was decoded from, so it is kept with the object's token,
-and compared with the one that the store tells: once for each opened array, or once in each run
-where the option ``recheck`` is on or the store is local. Where an object was not asked for since,
-what is on the disk is known to be right only because the store was asked: entries save transfer and
-decoding, not the first round trip, in which many objects are asked for at once. Objects without a
-token are not kept, and neither are chunks that are not stored, files that changed in the last two
-seconds, and arrays in memory.
+and compared with the one that the store tells, once in each run: without this cache every run reads
+what is there now, and with it, too. So entries save transfer and decoding, and not the round trip
+in which the tokens of many objects are asked for at once; an object that has no entry is not asked
+for its token before. Objects without a token are not kept, and neither are chunks that are not
+stored, files that changed in the last two seconds, and arrays in memory.
 """
 
 from __future__ import annotations
@@ -22,18 +21,14 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from math import prod
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from lazytensor.config import option
 from lazytensor.errors import DTypeError, FormatError, ShapeError, SourceError
-from lazytensor.io.disk_cache import DiskCache, Entry, digest, disk_cache, entry_of
 from lazytensor.io.handed import Place
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import Store
-from lazytensor.io.tenso.encode import check_shape
-from lazytensor.io.tenso.header import code_of
 from lazytensor.io.zarr.layout import Piece, Where, pieces
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.reader import Reader
@@ -42,6 +37,10 @@ from lazytensor.io.zarr.shard_batch import Part
 from lazytensor.plan.caching import DISK_CACHING, DiskCaching
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Consumer, Reading, window
+
+if TYPE_CHECKING:
+    # What uses the cache imports it: few processes do, and it is much to import.
+    from lazytensor.io.disk_cache import DiskCache, Entry
 
 __all__ = ["DiskReader"]
 
@@ -79,7 +78,7 @@ class DiskReader(Reader):
     ``identity``: what else than store and metadata tells the array from others.
     """
 
-    __slots__ = ("_identity", "_kind", "_known_name", "_tokens")
+    __slots__ = ("_identity", "_known_kind", "_known_name", "_tokens")
 
     def __init__(
         self,
@@ -91,8 +90,8 @@ class DiskReader(Reader):
         identity: tuple[Hashable, ...],
     ) -> None:
         super().__init__(store, meta, prefix, label, missing)
-        self._kind = _kind_of(meta)
         self._identity = identity
+        self._known_kind: tuple[np.dtype | None] | None = None
         self._known_name: str | None = None
         self._tokens: dict[str, tuple[int, Hashable]] = {}
 
@@ -107,9 +106,16 @@ class DiskReader(Reader):
 
     def _use(self) -> DiskCaching | None:
         use = DISK_CACHING.get()
-        if use is None or self._kind is None or not (self._store.remote or use.local):
+        if use is None or not (self._store.remote or use.local) or self._kind is None:
             return None
         return use if self._name else None
+
+    @property
+    def _kind(self) -> np.dtype | None:
+        """The dtype by which packets hold the values; None if none suits."""
+        if self._known_kind is None:
+            self._known_kind = (_kind_of(self._meta),)
+        return self._known_kind[0]
 
     @property
     def _name(self) -> str:
@@ -120,10 +126,15 @@ class DiskReader(Reader):
 
     def held_nbytes(self, nbytes: int) -> int:
         """Bytes of chunks that a thread holds while it reads so many bytes of values."""
-        item = self._meta.dtype.itemsize
-        chunk = prod(self._meta.layout.grain) * item
-        rank = max(1, len(self._meta.shape))
-        return max(chunk, min(_PORTION, nbytes * 2**rank)) + chunk if self.caches else 0
+        if not self.caches:
+            return 0
+        chunk = self._chunk_nbytes
+        # Of as many values, chunks that are partly wanted may be twice as long along each dim.
+        return max(chunk, min(_PORTION, nbytes << len(self._meta.shape))) + chunk
+
+    @property
+    def _chunk_nbytes(self) -> int:
+        return prod(self._meta.layout.grain) * self._meta.dtype.itemsize
 
     def read_strided(self, box: Box, steps: Sequence[int], out: np.ndarray) -> None:
         """As ``Reader.read_strided``."""
@@ -131,10 +142,11 @@ class DiskReader(Reader):
         if use is None or not out.size:
             super().read_strided(box, steps, out)
             return
+        from lazytensor.io.disk_cache import disk_cache
+
         cache = disk_cache(use.folder, use.nbytes)
-        chunk = prod(self._meta.layout.grain) * self._meta.dtype.itemsize
         chunks = self._chunks(box, steps, out)
-        while some := list(islice(chunks, max(1, _PORTION // max(1, chunk)))):
+        while some := list(islice(chunks, max(1, _PORTION // max(1, self._chunk_nbytes)))):
             absent = self._load(cache, use, some)
             count("disk_cache_hits", len(some) - len(absent))
             if absent:
@@ -164,6 +176,8 @@ class DiskReader(Reader):
         return not self.caches and super().shares(box, steps)
 
     def _chunks(self, box: Box, steps: Sequence[int], out: np.ndarray) -> Iterator[_Chunk]:
+        from lazytensor.io.disk_cache import entry_of
+
         meta, name, dtype = self._meta, self._name, cast("np.dtype", self._kind)
         grain, objects = meta.layout.grain, meta.chunk_shape
         raw = () if dtype == meta.dtype else (meta.dtype.itemsize,)
@@ -196,10 +210,7 @@ class DiskReader(Reader):
     def _token(self, key: str, use: DiskCaching) -> Hashable | None:
         """The token of an object, if it need not be asked for."""
         known = self._tokens.get(key)
-        if known is None:
-            return None
-        lasts = self._store.remote and not option("recheck")
-        return known[1] if lasts or known[0] == use.since else None
+        return None if known is None or known[0] != use.since else known[1]
 
     def _learn(self, key: str, token: Hashable | None, use: DiskCaching) -> None:
         if not _proves(token):
@@ -231,7 +242,9 @@ class DiskReader(Reader):
         for chunk in chunks:
             token = self._token(chunk.key, use)
             values = chunk.values(self._meta.dtype)
-            if token is None or not cache.load(chunk.entry, digest(repr(token)), _bytes_of(values)):
+            if token is None or not cache.load(
+                chunk.entry, _token_digest(token), _bytes_of(values)
+            ):
                 absent.append(chunk)
             elif values is not chunk.place:
                 chunk.place[...] = window(values, chunk.where)
@@ -247,7 +260,7 @@ class DiskReader(Reader):
         for chunk, found, is_stored in zip(chunks, values, stored, strict=True):
             token = self._token(chunk.key, use)
             if is_stored and token is not None and self._is_settled(token):
-                cache.keep(chunk.entry, digest(repr(token)), _bytes_of(found))
+                cache.keep(chunk.entry, _token_digest(token), _bytes_of(found))
             if found is not chunk.place:
                 chunk.place[...] = window(found, chunk.where)
 
@@ -302,6 +315,12 @@ class DiskReader(Reader):
         return time.time_ns() - mtime_ns > _SETTLED_NS
 
 
+def _token_digest(token: Hashable) -> bytes:
+    from lazytensor.io.disk_cache import digest
+
+    return digest(repr(token))
+
+
 def _bytes_of(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1).view(np.uint8)
 
@@ -318,6 +337,9 @@ def _kind_of(meta: ArrayMetadata) -> np.dtype | None:
     dtype = meta.dtype
     if meta.grid is not None or dtype.hasobject or dtype.kind == "T" or not dtype.itemsize:
         return None
+    from lazytensor.io.tenso.encode import check_shape
+    from lazytensor.io.tenso.header import code_of
+
     try:
         code_of(dtype)
         kind = dtype if dtype.isnative and sys.byteorder == "little" else np.dtype(np.uint8)
@@ -334,6 +356,8 @@ def _name_of(store: Store, meta: ArrayMetadata, identity: tuple[Hashable, ...]) 
     told = (store.identity, identity)
     if store.uri is None or not _is_plain(told):
         return ""
+    from lazytensor.io.disk_cache import digest
+
     return digest(repr((told, meta.dtype.str, sys.byteorder, _sorted(meta.document)))).hex()
 
 
