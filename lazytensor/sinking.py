@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from lazytensor.build import as_node
 from lazytensor.callsite import about
 from lazytensor.collecting import EVERY_PASS, check_flags, run_sinks
@@ -325,14 +327,14 @@ def _chunk_sizes(node: Node, chunks: Any) -> tuple[int, ...]:
         if chunks != "auto":
             raise ValueError(f"chunks={chunks!r}: expected 'auto', None or an extent for each dim")
         return _auto_chunks(node)
-    if isinstance(chunks, int):
+    if isinstance(chunks, (int, np.integer)):
         chunks = (chunks,) * node.ndim
     whole = [max(1, n) for n in node.shape]
     sizes = per_dim(node.domain, chunks, whole, "chunks")
     for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ShapeError(f"chunks {tuple(sizes)} must be positive integers")
-    return tuple([min(size, n) for size, n in zip(sizes, whole, strict=True)])
+    return tuple([min(int(size), n) for size, n in zip(sizes, whole, strict=True)])
 
 
 def _auto_chunks(node: Node) -> tuple[int, ...]:

@@ -201,8 +201,13 @@ class RemoteFolder:
         """Whether there is nothing but what nobody knows, of others who write or were killed."""
         if self._fs.isfile(self._path):
             return False
+        names = self._names()
+        return bool(names) and all(map(_FRESH.fullmatch, names))
+
+    def _names(self) -> list[str]:
+        """What is in the folder, at its top."""
         found = self._fs.ls(self._path, detail=False)
-        return all(_FRESH.fullmatch(one.rstrip("/").rpartition("/")[2]) for one in found)
+        return [one.rstrip("/").rpartition("/")[2] for one in found]
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write one file, from any thread; raises ``SinkError`` naming the key."""
@@ -219,7 +224,8 @@ class RemoteFolder:
             self.put(key, parts)
             self._begun = False
             for path in former:
-                self._fs.rm_file(path)
+                with suppress(Exception):  # nobody knows it any more, and another one may be at it
+                    self._fs.rm_file(path)
             self._fs.invalidate_cache()
 
     def _former(self) -> list[str]:
@@ -233,6 +239,7 @@ class RemoteFolder:
         return [] if name is None else self._under(name)
 
     def _under(self, name: str) -> list[str]:
+        """The files with this name, or in the folder with it."""
         path = f"{self._path}/{name}"
         return list(self._fs.find(path)) if self._remote.exists(path) else []
 
@@ -243,8 +250,8 @@ class RemoteFolder:
         self._begun = False
         with suppress(FileNotFoundError):
             self._fs.invalidate_cache()
-            for path in self._fs.find(self._path):
-                if self._is_own(path):
+            for name in self._names():
+                for path in self._under(name) if name.endswith(self.fresh) else ():
                     self._fs.rm_file(path)
 
 

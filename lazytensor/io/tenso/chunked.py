@@ -21,6 +21,7 @@ name, what is read changes at once when this file does. ``dims``, ``axes``, ``or
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ from lazytensor.plan.spec import Axis
 
 __all__ = [
     "DOCUMENT", "FORMAT", "ChunkKeys", "TensoChunks", "from_json", "is_chunked", "key_template",
-    "open_chunked", "parse_metadata",
+    "name_of_chunks", "open_chunked", "parse_metadata",
 ]  # fmt: skip
 
 DOCUMENT = "tenso.json"
@@ -116,6 +117,20 @@ def _parse_keys(fields: Fields, rank: int) -> ChunkKeys:
             return ChunkKeys(name, separator)
     expected = key_template("c", rank)
     raise fields.wrong("key", f"a name and a number for each dim, as in {expected!r}")
+
+
+def name_of_chunks(document: bytes) -> str | None:
+    """The name with which the keys of chunks begin, of any ``tenso.json``; None if there is none.
+
+    >>> print(name_of_chunks(b'{"key": "c-1f/{i}"}'), name_of_chunks(b"{"))
+    c-1f None
+    """
+    try:
+        text = json.loads(document)["key"]
+        found = re.match(rf"{_NAME}([/.]|$)", text)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return None if found is None else found[1]
 
 
 class TensoMetadata(NamedTuple):

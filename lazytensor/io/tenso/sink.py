@@ -20,7 +20,7 @@ from lazytensor.errors import DTypeError, ShapeError, SinkError
 from lazytensor.io.staging import Mode, StagedFile
 from lazytensor.io.staging_remote import Place, staged_file, staged_folder
 from lazytensor.io.tenso.bodies import Body, CompressedBody, PackedBody, PlainBody
-from lazytensor.io.tenso.chunked import DOCUMENT, FORMAT, ChunkKeys, key_template
+from lazytensor.io.tenso.chunked import DOCUMENT, FORMAT, ChunkKeys, key_template, name_of_chunks
 from lazytensor.io.tenso.encode import begin, check_shape, dense_parts, quantized_parts
 from lazytensor.io.tenso.header import QUANTIZED, Flag, code_of
 from lazytensor.io.tenso.outline import FOOTER
@@ -271,7 +271,7 @@ class ChunksSink:
                 f"{self.label}: groups run over the whole tensor, and chunks would cut them; "
                 f"quantize while writing (sink_tenso(quantize=...)), or write one packet"
             )
-        self._folder = staged_folder(place, mode, self.label, DOCUMENT)
+        self._folder = staged_folder(place, mode, self.label, DOCUMENT, name_of_chunks)
         self._keys = ChunkKeys(f"c{self._folder.fresh}", "/")
         values = np.dtype(np.float32) if quantized is not None else dtype
         if quantized is None:
