@@ -267,6 +267,22 @@ def _parse_dtype(text: str) -> np.dtype:
         raise argparse.ArgumentTypeError(f"{text!r} is no dtype (as in f4 or uint16)") from None
 
 
+def _parse_quantized(text: str) -> str:
+    from lazytensor.plan.quantization import QTYPES
+
+    if text not in QTYPES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no quantized dtype (there are {', '.join(QTYPES)})"
+        )
+    return text
+
+
+def _apply_quantize(x: LazyTensor, dtype: str) -> LazyTensor:
+    import lazytensor as lt
+
+    return lt.quantize(x, dtype).data
+
+
 def _apply_downsample(x: LazyTensor, value: tuple[Any, str]) -> LazyTensor:
     factors, method = value
     return x.downsample(factors, method=method)
@@ -279,5 +295,11 @@ _OPERATIONS: dict[str, _Operation] = {
     ),
     "--cast": _Operation(
         "DTYPE", "convert values, as in f4", _parse_dtype, lambda x, dtype: x.astype(dtype)
+    ),
+    "--quantize": _Operation(
+        "DTYPE",
+        "the integers that values are quantized to, as in quint8",
+        _parse_quantized,
+        _apply_quantize,
     ),
 }

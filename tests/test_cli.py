@@ -223,6 +223,9 @@ def test_explain_applies_operations_in_order(
     y = lt.scan(uri).astype("f4").downsample([1, 1, 2, 2], method="max")[0, ..., -1]
     operations = ("--cast", "float32", "--downsample", "1,1,2,2:max", "--index=0,...,-1")
     assert ok(capsys, "explain", uri, *operations) == y.explain() + "\n"
+    z = lt.quantize(lt.scan(uri), "qint4").data[0]
+    operations = ("--quantize", "qint4", "--index", "0")
+    assert ok(capsys, "explain", uri, *operations) == z.explain() + "\n"
 
 
 @pytest.mark.parametrize("form", ["plain", "tree", "dot", "json", "html"])
@@ -256,6 +259,7 @@ def test_explain_json(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("--downsample", "y=2,3"), "is no list of factors"),
         (("--downsample", "y=two"), "is no list of factors"),
         (("--cast", "float7"), "'float7' is no dtype"),
+        (("--quantize", "int8"), "'int8' is no quantized dtype (there are qint8, "),
         (("--index", "99"), "99"),
         (("--downsample", "q=2"), "q"),
         (("--downsample", "2"), "1 factors for 4 dims"),

@@ -353,6 +353,22 @@ class TestAxesFollowViews:
         assert lt.overlay([image, moved]).axes[1].offset == 9.0
 
 
+def test_index_arrays_without_elements_keep_the_names_of_their_dims() -> None:
+    x = lt.asarray(np.arange(24).reshape(2, 3, 4), dims=("z", "y", "x"))
+    nothing = np.zeros(3, bool)
+    for picked, shape in (
+        (x.oindex[[], :, [0, 1]], (0, 3, 2)),
+        (x.oindex[[0, 1], nothing, []], (2, 0, 0)),
+        (x[[]], (0, 3, 4)),
+        (x[:, nothing], (2, 0, 4)),
+        (x.isel(y=[], x=[1, 2]), (2, 0, 2)),
+    ):
+        assert (picked.dims, picked.shape) == (("z", "y", "x"), shape)
+        assert picked.collect().shape == shape
+    assert x.oindex[0, [], :].dims == ("y", "x")
+    assert x.vindex[[], []].dims == ("", "x")
+
+
 def test_what_one_index_array_picks_keeps_the_name_of_its_dim() -> None:
     x = lt.zeros((4, 5, 6)).label["c", "y", "x"]
     assert x[[0, 2]].dims == ("c", "y", "x")

@@ -1,7 +1,7 @@
 """Calls of Linux that Python does not have.
 
-Each is looked up in the C library when it is first wanted; where there is none, None comes back, and
-who asks does without.
+Each is looked up in the C library when it is first wanted; where there is none, None comes back,
+and who asks does without.
 """
 
 from __future__ import annotations

@@ -234,7 +234,32 @@ def _advanced(domain: IndexDomain, key: Any, mode: str) -> IndexTransform:
     step = index_domain(domain, placed, mode, positional=True)
     # The coordinates are checked, so the arrays need no index range.
     maps = [simplify(m, step.domain) if m.kind == ARRAY else m for m in step.maps]
-    return _named_like(domain, _from_zero(step.domain, maps, ones))
+    result = _named_like(domain, _from_zero(step.domain, maps, ones))
+    if result.domain.size or not arrays:
+        return result
+    return _renamed(result, _outer_names(domain, terms, starts, result.domain.labels, mode))
+
+
+def _outer_names(
+    domain: IndexDomain,
+    terms: Sequence[Term],
+    dims: Sequence[int],
+    labels: tuple[str, ...],
+    mode: str,
+) -> tuple[str, ...]:
+    """Labels of a result without elements, whose maps no longer tell where its dims are from."""
+    alone = sum(isinstance(term, (np.ndarray, int, np.integer)) for term in terms) == 1
+    if mode == "vindex" or (mode == "default" and not alone):
+        return labels
+    named, at = list(labels), 0
+    for d, term in zip(dims, terms, strict=True):
+        if not isinstance(term, np.ndarray):
+            at += not isinstance(term, (int, np.integer))
+            continue
+        if term.ndim == 1 and not named[at] and domain.labels[d] not in named:
+            named[at] = domain.labels[d]
+        at += 1 if term.dtype == bool else term.ndim
+    return tuple(named)
 
 
 def _named_like(base: IndexDomain, transform: IndexTransform) -> IndexTransform:
@@ -248,10 +273,14 @@ def _named_like(base: IndexDomain, transform: IndexTransform) -> IndexTransform:
         name = base.labels[d]
         if len(dims) == 1 and name and name not in labels and varying.count(dims) == 1:
             labels[dims[0]] = name
+    return _renamed(transform, tuple(labels))
+
+
+def _renamed(transform: IndexTransform, labels: tuple[str, ...]) -> IndexTransform:
     domain = transform.domain
-    if tuple(labels) == domain.labels:
+    if labels == domain.labels:
         return transform
-    named = IndexDomain._make(domain.inclusive_min, domain.exclusive_max, tuple(labels))
+    named = IndexDomain._make(domain.inclusive_min, domain.exclusive_max, labels)
     return IndexTransform._make(named, transform.maps)
 
 

@@ -164,6 +164,21 @@ class TestChecksums:
             with pytest.raises(lt.ChecksumError, match="expected XXH3"):
                 always[-5:].collect()
 
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_maps_are_checked_as_files_are(self, tmp_path: Path, threads: int) -> None:
+        path, engine = tmp_path / "a.tenso", lt.LocalEngine(threads=threads)
+        path.write_bytes(self.damaged("integrity"))
+        x = lt.scan_tenso(path, mmap=True)
+        for y in (x, x + 1, x.sum()):
+            with pytest.raises(lt.ChecksumError):
+                y.collect(engine=engine)
+        assert np.array_equal(x[:5].collect(), ROWS[:5])
+        lt.scan_tenso(path, mmap=True, verify="never").collect(engine=engine)
+        path = tmp_path / "b.tenso"
+        path.write_bytes(bytes(tenso.dumps(ROWS, check_integrity=True)))
+        x = lt.scan_tenso(path, mmap=True)
+        assert np.array_equal((x + 1).collect(engine=engine), ROWS + 1)
+
     def test_always_reads_everything_once(self) -> None:
         store, x = counted(tenso.dumps(ROWS, check_integrity=True), verify="always")
         x[7:9].collect()
