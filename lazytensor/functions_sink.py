@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -42,8 +42,9 @@ def dump_tenso(
     Returns what ``lt.open_tenso(path)`` gives, with keys like ``"g/b"`` for what lies deeper; a
     ``LazySink`` of it with ``lazy=True``.
 
-    Raises ``ShapeError`` for what is too large, ``DTypeError`` for dtypes that packets do not hold,
-    and as ``LazyTensor.sink_tenso``.
+    Raises ``ValueError`` for names that would mean two tensors, such as ``"g/b"`` beside a ``"b"``
+    in ``"g"``, ``ShapeError`` for what is too large, ``DTypeError`` for dtypes that packets do not
+    hold, and as ``LazyTensor.sink_tenso``.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -57,6 +58,7 @@ def dump_tenso(
     check_mode(mode)
     leaves: list[tuple[Any, ...]] = []
     tree = _tree(tensors, leaves)
+    _check_names(tree)
     nodes = tuple([handle._node for some in leaves for handle in some])
     handles = [some[-1] for some in leaves]
 
@@ -89,6 +91,23 @@ def _tree(tensors: Mapping[str, Any], leaves: list[tuple[Any, ...]]) -> dict[str
             leaves.append((handle,))
             found[key] = handle
     return found
+
+
+def _check_names(tree: Mapping[str, Any]) -> None:
+    """``ValueError`` where ``open_tenso`` would have two tensors of one name."""
+    seen: set[str] = set()
+    for name in _names(tree):
+        if name in seen:
+            raise ValueError(f"dump_tenso: two tensors would be called {name!r}; rename one")
+        seen.add(name)
+
+
+def _names(tree: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from (f"{key}/{name}" for name in _names(value))
+        else:
+            yield str(key)
 
 
 def _parts(tree: Any) -> Any:

@@ -32,7 +32,8 @@ class SinkMethods:
         Nobody sees a half of it: everything is written under a hidden name and put into its place
         at the end. Whatever goes wrong before, Ctrl-C and a killed process included, what was there
         is intact. (A machine that loses its power may have lost it.) What a killed process has left
-        is removed when somebody writes to the same place.
+        is removed when somebody writes to the same place; in object stores and on Windows, which
+        have no locks for it, it stays, and is in nobody's way.
 
         Parameters
         ----------
@@ -68,8 +69,9 @@ class SinkMethods:
         A tensor over what was written: ``lt.scan_tenso(path)``. With ``lazy`` a ``LazySink``.
 
         Raises ``SinkExistsError`` for a place that is taken, ``SinkError`` where writing fails (it
-        names the chunk) or where it would replace what is read, ``ShapeError`` for what is too
-        large for a packet, ``DTypeError`` for dtypes that packets do not hold, ``MemoryLimitError``
+        names the chunk, and has the ``errno`` of the system) or where it would replace what is
+        read, ``ShapeError`` for what is too large for a packet, ``DTypeError`` for dtypes that
+        packets do not hold, ``ValueError`` for NaN with ``nan="raise"``, ``MemoryLimitError``
         before the first byte where a chunk does not fit, and as ``collect``. Format: tenso 0.24.
 
         >>> from tempfile import TemporaryDirectory

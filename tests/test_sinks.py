@@ -276,10 +276,10 @@ class TestQuantized:
                 x.sink_tenso(path, quantize=8, chunks=chunks)
             with pytest.raises(lt.DTypeError, match="real numbers"):
                 x.astype("c8").sink_tenso(path, quantize="qint8", chunks=chunks)
-        with pytest.raises(lt.SinkError, match="key 'c/0/0': there is a NaN"):
-            lt.asarray(np.full((2, 2), np.nan)).sink_tenso(
-                path, chunks=2, quantize={"nan": "raise"}
-            )
+        nan = lt.asarray(np.full((2, 2), np.nan))
+        for chunks, where in ((None, ""), (2, "key 'c/0/0': ")):
+            with pytest.raises(ValueError, match=f"{where}there is a NaN"):
+                nan.sink_tenso(path, chunks=chunks, quantize={"nan": "raise"})
         assert names(tmp_path) == []
 
 
@@ -320,6 +320,8 @@ class TestBundle:
             lt.dump_tenso({1: np.zeros(1)}, path)  # type: ignore[dict-item]
         with pytest.raises(lt.DTypeError, match="'a' is None"):
             lt.dump_tenso({"a": None}, path)
+        with pytest.raises(ValueError, match="two tensors would be called 'a/b'"):
+            lt.dump_tenso({"a/b": np.zeros(1), "a": {"b": np.zeros(1)}}, path)
         assert names(tmp_path) == []
 
     def test_an_empty_one(self, tmp_path: Path) -> None:

@@ -117,11 +117,18 @@ def _may_be_cut(node: Reduce | Streamed) -> bool:
     return type(below) is Scan and below.source.array is not None
 
 
+def _sums(compiled: Compiled) -> bool:
+    """Whether blocks add elements up by themselves."""
+    computed = [node for node in compiled.order if node not in compiled.stored]
+    return any(type(x) is Contract or (type(x) is Reduce and x.op not in _EXACT) for x in computed)
+
+
 def _flows(compiled: Compiled) -> bool:
     """Whether blocks are read through: each chunk goes to its place while it is in the cache; or
-    arrays in memory are gone over once."""
+    arrays in memory are gone over once. Never where some are summed on the way: the bits of a sum
+    may depend on the block that it is computed in."""
     node = compiled.root
-    if compiled.remote or len(compiled.order) > MANY:
+    if compiled.remote or len(compiled.order) > MANY or _sums(compiled):
         return False
     box = tuple(zip(node.domain.inclusive_min, node.domain.exclusive_max, strict=True))
     middle = middle_of(box, max(1, TARGET // node.dtype.itemsize))

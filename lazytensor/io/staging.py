@@ -140,15 +140,20 @@ class Staged:
             folder, name = os.path.split(self.path)
             self._make_folders(folder)
             _clear(folder, name)
-            while not self._own:
-                own = os.path.join(folder, f"{_begin(name)}{uuid.uuid4().hex}.tmp")
-                self._lock = self._make(own)
-                # Somebody may have taken it for a leftover before it was locked.
-                if _lock(self._lock) and os.path.lexists(own):
-                    self._own = own
-                    self._permit()
-                else:
-                    self._unlock()
+            while not self._is_begun(os.path.join(folder, _hidden(name))):
+                self._unlock()
+            self._permit()
+
+    def _is_begun(self, own: str) -> bool:
+        # Known before it is made, so that an interrupt in between leaves nothing.
+        self._own = own
+        try:
+            self._lock = self._make(own)
+        except OSError:
+            self._own = ""
+            raise
+        # Somebody may have taken it for a leftover before it was locked.
+        return _lock(self._lock) and os.path.lexists(own)
 
     def _permit(self) -> None:
         """Let those read it, from now on, who may read what it replaces."""
@@ -220,9 +225,10 @@ class Staged:
         if not _exchange(self._own, self.path):
             old = f"{self._own[:-4]}.old.tmp"
             self._move_twice(old)
-        self._own = ""
+        self._own = old
         with suppress(OSError):  # it is nobody's any more, and cleared away by the next one
             _remove(old)
+        self._own = ""
 
     def _moved(self) -> bool:
         """Put it where there is nothing; False if another one was quicker."""
@@ -355,7 +361,10 @@ class StagedFolder(Staged):
         os.mkdir(own)
         if sys.platform == "win32":
             return -1
-        return os.open(own, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return os.open(own, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            return -1  # somebody has taken it for a leftover already
 
     def _put_new(self) -> None:
         try:
@@ -375,6 +384,8 @@ def _lock(fd: int) -> bool:
         import fcntl
     except ImportError:
         return True
+    if fd < 0:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -401,6 +412,11 @@ def _clear(folder: str, name: str) -> None:
                 _remove(path)
             finally:
                 os.close(fd)
+
+
+def _hidden(name: str) -> str:
+    """A hidden name for what is to be put in a place."""
+    return f"{_begin(name)}{uuid.uuid4().hex}.tmp"
 
 
 def _begin(name: str) -> str:

@@ -42,7 +42,8 @@ class Target(Protocol):
 
         ``box``: positions from zero. ``values``: of its extents and the tensor's dtype, maybe
         strided, read-only, or memory that is used again afterwards. Writing a unit again, also at
-        the same time in another thread, does no harm. Raises a ``SinkError`` that names the unit.
+        the same time in another thread, does no harm. Raises a ``SinkError`` that names the unit;
+        ``ValueError`` for values that it does not hold.
         """
         ...
 

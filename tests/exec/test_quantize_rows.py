@@ -215,9 +215,9 @@ def test_results_together_look_their_parameters_up(
     values = np.arange(60, dtype=F4).reshape(10, 6)
     keywords: dict[str, Any] = dict(scheme)
     if given != "none":
-        pair = np.linspace(0.5, 2, number).astype(F4), np.zeros(number, F4)
+        pair: list[Any] = [np.linspace(0.5, 2, number).astype(F4), np.zeros(number, F4)]
         if given == "stored":
-            pair = tuple([lt.scan_source(ChunkedArray(one, [2])) for one in pair])
+            pair = [lt.scan_source(ChunkedArray(one, [2])) for one in pair]
         keywords["scales"], keywords["zero_points"] = pair
     q = lt.quantize(lt.scan_source(ChunkedArray(values, [4, 3])), **keywords)
     meant = q.dequantize()

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lazytensor as lt
-from lazytensor.exec import workgrid
+from lazytensor.exec import fusion, schedule, stages, workgrid
+from lazytensor.exec.kernels.choice import kernels_of_run
 from lazytensor.exec.workgrid import WorkGrid, choose_grid
 from lazytensor.plan.source import Box
 from tests.sources import ChunkedArray
@@ -186,3 +187,24 @@ def test_a_gather_that_exceeds_the_limit_is_cut_all_the_same() -> None:
     taken = image[rows]
     got = taken.collect(engine=lt.LocalEngine(threads=1, max_memory="16MiB"))
     np.testing.assert_array_equal(got, image.collect()[rows])
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_what_is_summed_is_cut_alike_whatever_threads(
+    sums: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where blocks of the result sum for themselves, in memory that is gone over once."""
+    monkeypatch.setattr(stages, "_SMALL_RESULT", 64)
+    monkeypatch.setattr(schedule, "TARGET", 1 << 18)
+    monkeypatch.setattr(workgrid, "TARGET", 1 << 18)
+    monkeypatch.setattr(workgrid, "_SMALLEST", 1 << 16)
+    monkeypatch.setattr(fusion, "_FEWEST", 0)
+    x = lt.asarray(np.ones((40, 100, 300), np.float32))
+    part = (lt.sum if sums else lt.max)(x, axis=1, keepdims=True)
+    y = (x * 2 - part) * 3
+    with kernels_of_run("auto"):
+        counts = {
+            schedule.prepare(y._node, {}, 1 << 30, threads=threads).grid.count
+            for threads in (1, 2, 5)
+        }
+    assert (len(counts) == 1) is sums

@@ -317,3 +317,44 @@ def test_a_file_system_that_cannot_allocate(
         assert os.fstat(staged.descriptor).st_size == 100
         staged.abort()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "when"), [(file, "_make"), (folder, "_make"), (folder, "_remove")]
+)
+def test_interrupted_while_something_is_made_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, when: str
+) -> None:
+    publish(filled(kind(tmp_path / "x"), b"before"))
+    staged = kind(tmp_path / "x", "overwrite")
+    where: Any = staged if when == "_make" else staging
+    real = getattr(where, when)
+
+    def interrupted(path: str) -> None:
+        monkeypatch.setattr(where, when, real)
+        made = real(path) if when == "_make" else -1
+        if made >= 0:
+            os.close(made)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, when, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(filled(staged, b"after"))
+    staged.abort()
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_folder_that_was_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+
+    def removed(path: str) -> None:
+        monkeypatch.setattr(os, "mkdir", mkdir)
+        mkdir(path)
+        os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", removed)
+    publish(filled(folder(tmp_path / "x"), b"1"))
+    assert content(tmp_path / "x") == b"1"
+    assert os.listdir(tmp_path) == ["x"]

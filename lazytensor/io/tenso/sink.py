@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lazytensor.errors import DTypeError, ShapeError, SinkError
+from lazytensor.errors import DTypeError, ShapeError
 from lazytensor.io.staging import Mode, StagedFile
 from lazytensor.io.staging_remote import Place, staged_file, staged_folder
 from lazytensor.io.tenso.bodies import Body, CompressedBody, PackedBody, PlainBody
@@ -338,7 +338,8 @@ class _ChunkTarget:
         try:
             parts = self._encode(box, ordered)
         except ValueError as error:
-            raise SinkError(f"{self.label}: key {key!r}: {error}") from error
+            # Values that cannot be quantized: no matter of where they go.
+            raise ValueError(f"{self.label}: key {key!r}: {error}") from error
         self._put(key, parts)
 
 
