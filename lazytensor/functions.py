@@ -171,7 +171,8 @@ def collect_all(
                 cancel=cancel,
             )
         return [
-            value if node is None
+            value
+            if node is None
             else hand_over(value if array is None else _filled(array, value), to, device)
             for value, node, array in zip(values, nodes, outs, strict=True)
         ]

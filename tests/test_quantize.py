@@ -283,6 +283,18 @@ def test_what_nan_does(engine: str, scheme: str) -> None:
         assert same_quantized(fine.collect(**run), expected.collect())
 
 
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+@pytest.mark.parametrize("keywords", [{}, {"scheme": "per_group", "group_size": 100}])
+def test_a_parameter_that_is_nan_is_numpys_nan(kernels: str, keywords: dict[str, Any]) -> None:
+    """Its bits go into packets, and compiled minima have others."""
+    x = np.random.default_rng(0).standard_normal((512, 512)).astype(F4)
+    x[3, 5] = np.nan
+    quantized = lt.quantize(x, mode="tenso", **keywords)
+    q = quantized.collect(engine=lt.LocalEngine(kernels=kernels))
+    for values in (q.scales, q.zero_points):
+        assert set(values[np.isnan(values)].view("u4").tolist()) == {0x7FC00000}
+
+
 def test_nothing_and_no_dims() -> None:
     for mode in MODES:
         for x, scheme, count in (

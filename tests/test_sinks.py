@@ -775,14 +775,13 @@ class TestKilled:
         assert same(after.collect(), VALUES + np.uint16(1))
         assert names(tmp_path) == ["x"]
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("chunks", [0, 32])
     def test_killed_at_any_moment(self, tmp_path: Path, chunks: int) -> None:
         path = tmp_path / "x"
         lt.asarray(VALUES).sink_tenso(path, chunks=chunks or None)
         rng = np.random.default_rng(chunks)
         command = [sys.executable, "-c", CHILD, str(path), str(chunks), "0"]
-        for _ in range(12):
+        for _ in range(5):
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
                 assert child.stdout is not None
                 child.stdout.readline()

@@ -107,7 +107,8 @@ def elementwise_value(
     try:
         result = OPERATIONS[op].evaluate(*operands)
     except (DTypeError, ValueError):
-        # An integer to a negative power, NaN that is refused: it stays in the plan, which raises when it is computed.
+        # An integer to a negative power, NaN that is refused: it stays in the plan, which raises
+        # when it is computed.
         return None
     return result[:1].tobytes() if result.dtype == dtype else None
 

@@ -300,7 +300,8 @@ def scales_of(
 ) -> np.ndarray:
     """The first half of ``parameters_of``."""
     compute = _safe_scale if mode == "safe" else _tenso_scale
-    return _in_pieces(partial(compute, qtype), (low, high), _FLOAT32, out, _SMALL_PIECE)
+    made = _in_pieces(partial(compute, qtype), (low, high), _FLOAT32, out, _SMALL_PIECE)
+    return _one_nan(made)
 
 
 def zero_points_of(
@@ -313,7 +314,15 @@ def zero_points_of(
 ) -> np.ndarray:
     """The second half of ``parameters_of``."""
     compute = _safe_zero_point if mode == "safe" else _tenso_zero_point
-    return _in_pieces(partial(compute, qtype), (low, high, scale), _FLOAT32, out, _SMALL_PIECE)
+    made = _in_pieces(partial(compute, qtype), (low, high, scale), _FLOAT32, out, _SMALL_PIECE)
+    return _one_nan(made)
+
+
+def _one_nan(values: np.ndarray) -> np.ndarray:
+    """The values with NumPy's NaN for any: parameters are written, and its bits differ by who made
+    it."""
+    np.copyto(values, np.nan, where=np.isnan(values))
+    return values
 
 
 def _steps(qtype: QType, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
@@ -468,7 +477,7 @@ def _in_pieces(
     into = np.empty(shape, dtype) if out is None else out
     seen = [np.broadcast_to(array, shape) for array in arrays]
     with np.errstate(all="ignore"):
-        for part in pieces_of(shape):
+        for part in pieces_of(shape, size):
             compute(*[window(array, part) for array in seen], window(into, part))
     return into
 
