@@ -301,7 +301,8 @@ def scales_of(
     """The first half of ``parameters_of``."""
     compute = _safe_scale if mode == "safe" else _tenso_scale
     made = _in_pieces(partial(compute, qtype), (low, high), _FLOAT32, out, _SMALL_PIECE)
-    return _one_nan(made)
+    np.copyto(made, np.nan, where=np.isnan(made))  # bits of NaN differ by who made it
+    return made
 
 
 def zero_points_of(
@@ -315,14 +316,8 @@ def zero_points_of(
     """The second half of ``parameters_of``."""
     compute = _safe_zero_point if mode == "safe" else _tenso_zero_point
     made = _in_pieces(partial(compute, qtype), (low, high, scale), _FLOAT32, out, _SMALL_PIECE)
-    return _one_nan(made)
-
-
-def _one_nan(values: np.ndarray) -> np.ndarray:
-    """The values with NumPy's NaN for any: parameters are written, and its bits differ by who made
-    it."""
-    np.copyto(values, np.nan, where=np.isnan(values))
-    return values
+    np.copyto(made, np.nan, where=np.isnan(made))  # bits of NaN differ by who made it
+    return made
 
 
 def _steps(qtype: QType, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
