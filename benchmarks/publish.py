@@ -26,6 +26,7 @@ def main() -> int:
         for script, options in (
             ("engine.py", ["--start", "15"]),
             ("engine_scaling.py", []),
+            ("packets.py", []),
             ("run.py", fused),
             ("remote.py", []),
             ("memory.py", fused),

@@ -54,3 +54,11 @@ def test_a_small_run_of_the_scaling_benchmark_is_right(data: Path) -> None:
     assert "downsample 2×2×2 mean, blosc-lz4" in done.stdout
     assert "zarr, 1 000 chunks a shard" in done.stdout
     assert not list(data.glob("tmp*")), "what was made for one run is still there"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tenso") is None, reason="tenso is not installed")
+def test_a_small_run_of_the_packet_benchmark_is_right(data: Path) -> None:
+    rows = ("write", "read", "lz4", "slice", "dequantize")
+    done = run("packets.py", "--data", data, "--rows", *rows)
+    assert "open a file and read 4 MiB of it" in done.stdout
+    assert "WRONG" not in done.stdout and "failed" not in done.stdout
