@@ -366,6 +366,7 @@ def test_index_arrays_without_elements_keep_the_names_of_their_dims() -> None:
         assert (picked.dims, picked.shape) == (("z", "y", "x"), shape)
         assert picked.collect().shape == shape
     assert x.oindex[0, [], :].dims == ("y", "x")
+    assert x[..., :, :, []].dims == ("z", "y", "x")
     assert x.vindex[[], []].dims == ("", "x")
 
 

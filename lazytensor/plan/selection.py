@@ -254,7 +254,7 @@ def _outer_names(
     named, at = list(labels), 0
     for d, term in zip(dims, terms, strict=True):
         if not isinstance(term, np.ndarray):
-            at += not isinstance(term, (int, np.integer))
+            at += not (term is Ellipsis or isinstance(term, (int, np.integer)))
             continue
         if term.ndim == 1 and not named[at] and domain.labels[d] not in named:
             named[at] = domain.labels[d]
