@@ -6,16 +6,18 @@ no buffer between, the GIL is free meanwhile, and any range of blocks can be dec
 of other writers, whose blocks refer to those before them or have any size, are decoded from the
 first block to the last.
 
-What is written has the framing of tenso 0.24 (the writer of lz4_flex): blocks of 64 KiB, 256 KiB or
-4 MiB, none of the optional checksums, blocks that do not get smaller as they are. A *seekable*
-frame, which tenso loads as well, has blocks of 256 KiB, states how long the content is, and is
-followed by a skippable frame with the stored sizes of its blocks (u32 each, bit 31: as they are).
+What is written is byte for byte what tenso 0.24 writes (lz4_flex does it there): blocks of 64 KiB,
+256 KiB or 4 MiB, none of the optional checksums, blocks that do not get smaller as they are. A
+*seekable* frame, which tenso loads as well, has blocks of 256 KiB made by liblz4, states how long
+the content is, and is followed by a skippable frame with the stored sizes of its blocks (u32 each,
+bit 31: as they are).
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from collections.abc import Callable
 from functools import cache
 
@@ -23,12 +25,12 @@ import numpy as np
 
 from lazytensor.errors import ChecksumError, ChunkDecodeError, FormatError
 from lazytensor.io.tenso.frame import RAW, TABLE, Frame
-from lazytensor.native import symbol
-from lazytensor.native.addresses import address_of
+from lazytensor.native import symbol, wait
+from lazytensor.native.addresses import address_of, address_of_words
 
 __all__ = [
-    "SEEKABLE_BLOCK", "IrregularBlocksError", "block_nbytes", "compress_block", "decode_blocks",
-    "decode_frame", "frame_begin", "frame_end", "frame_parts",
+    "SEEKABLE_BLOCK", "IrregularBlocksError", "TensoCompressor", "block_nbytes",
+    "compress_block", "decode_blocks", "decode_frame", "frame_begin", "frame_end", "frame_parts",
 ]  # fmt: skip
 
 Buffer = bytes | bytearray | memoryview
@@ -40,6 +42,10 @@ _HISTORY = 64 << 10
 _CODES = {64 << 10: 4, 256 << 10: 5, 4 << 20: 7}
 _MAGIC = 0x184D2204
 _END = bytes(4)
+_TABLE = 1 << 12
+_MOST = 4 << 20
+_FARTHEST_PLACE = (1 << 31) - 1
+"""Bytes of a frame after which the compressor of tenso forgets what it has seen."""
 
 
 class IrregularBlocksError(ChunkDecodeError):
@@ -217,10 +223,48 @@ def compress_block(values: Buffer) -> tuple[int, Buffer]:
     """A block: its size as it is stored, with the bit ``RAW``, and what follows that."""
     import lz4.block
 
-    packed: bytes = lz4.block.compress(values, store_size=False)
+    return _smaller(lz4.block.compress(values, store_size=False), values)
+
+
+def _smaller(packed: Buffer, values: Buffer) -> tuple[int, Buffer]:
     if len(packed) < len(values):
         return len(packed), packed
     return len(values) | RAW, values
+
+
+class TensoCompressor:
+    """Compresses the blocks of one frame, in their order, byte for byte as tenso does.
+
+    The compiled code that finds its matches is waited for, the first time on a machine; where there
+    can be none, blocks are those of ``compress_block``, which every reader reads as well.
+    """
+
+    def __init__(self) -> None:
+        self._run = wait("lz4_compress") if sys.byteorder == "little" else None
+        self._table = np.zeros(_TABLE, np.uint32)
+        self._before = 0
+
+    def block(self, values: Buffer) -> tuple[int, Buffer]:
+        """The next block, as ``compress_block`` gives it."""
+        if self._run is None:
+            return compress_block(values)
+        source = np.frombuffer(values, np.uint8)
+        room = np.empty(source.size + source.size // 255 + 64, np.uint8)
+        if self._before + _MOST + _HISTORY >= _FARTHEST_PLACE:
+            self._table[...] = self._before = 0
+        words = np.array(
+            [
+                address_of(source),
+                source.size,
+                address_of(room),
+                address_of(self._table),
+                self._before,
+            ],
+            np.int64,
+        )
+        made = self._run(address_of_words(words))
+        self._before += source.size
+        return _smaller(room[:made].data, values)
 
 
 def frame_end(sizes: list[int], *, seekable: bool) -> bytes:
@@ -235,8 +279,9 @@ def frame_parts(body: memoryview, *, seekable: bool) -> list[Buffer]:
     step = block_nbytes(body.nbytes, seekable=seekable)
     parts: list[Buffer] = [frame_begin(body.nbytes, seekable=seekable)]
     sizes: list[int] = []
+    compress = compress_block if seekable else TensoCompressor().block
     for at in range(0, body.nbytes, step):
-        size, packed = compress_block(body[at : at + step])
+        size, packed = compress(body[at : at + step])
         sizes.append(size)
         parts += [struct.pack("<I", size), packed]
     parts.append(frame_end(sizes, seekable=seekable))

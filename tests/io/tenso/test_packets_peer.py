@@ -9,8 +9,6 @@ import pytest
 
 import lazytensor as lt
 from lazytensor.io.tenso.encode import dense_parts
-from lazytensor.io.tenso.frame import RAW, Frame
-from lazytensor.io.tenso.outline import Dense, drive, outline
 from lazytensor.plan.quantization import QuantizedArray, same_quantized
 from tests.io.tenso.packets import DTYPES, same
 from tests.io.tenso.peer import needs_tenso, run
@@ -117,18 +115,11 @@ def test_quantized_arrays_are_the_same_bytes() -> None:
         assert same_quantized(tenso.loads(bundle)["b"]["c"], q)
 
 
-def frame_of(data: bytes) -> Frame:
-    packet = drive(outline(len(data)), lambda start, n: data[start : start + n])
-    assert isinstance(packet, Dense) and packet.frame is not None
-    return packet.frame
-
-
-def test_compressed_arrays_have_the_same_framing() -> None:
-    """Compressors find other matches; frames, their blocks and what is stored raw are the same."""
-    sizes = [0, 1, 100, 65535, 65536, 65537, 262144, 262145, 4 << 20]
+def test_compressed_arrays_are_the_same_byte_for_byte() -> None:
+    sizes = [0, 1, 11, 12, 13, 14, 18, 19, 20, 100, 65535, 65536, 65537, 262144, 262145, 4 << 20]
     maker = Maker(27)
     values = []
-    for n in (*sizes, (4 << 20) + 1):
+    for n in (*sizes, (4 << 20) + 1, (13 << 20) + 12345):
         noise = maker.pick.integers(0, 256, n, np.uint8)
         runs = (np.arange(n) // 37).astype(np.uint8)
         mixed = np.where(np.arange(n) < n // 2, noise, runs)
@@ -153,11 +144,32 @@ def test_compressed_arrays_have_the_same_framing() -> None:
         assert same(found, expected)
     for number, expected in enumerate(values):
         assert same(tenso.loads(theirs[number]), expected)
-        mine, other = frame_of(ours[number]), frame_of(theirs[number])
-        assert mine[2:6] == other[2:6]
-        assert [s & RAW for s in mine.sizes] == [s & RAW for s in other.sizes]
-        begin = other.starts[0] - 4 if expected.size else len(theirs[number])
-        assert ours[number][:begin] == theirs[number][:begin]
+        assert ours[number] == theirs[number]
+
+
+def test_matches_of_many_kinds_are_found_as_the_package_finds_them() -> None:
+    pick = np.random.default_rng(28)
+    values: list[np.ndarray] = []
+    for number in range(200):
+        n = int(pick.integers(0, 4000)) if number % 10 else int(pick.integers(60_000, 400_000))
+        noise = pick.integers(0, (2, 3, 4, 16, 256)[number % 5], n).astype(np.uint8)
+        values.append((noise, np.repeat(noise, 3)[:n], np.tile(noise[: n // 7], 9))[number % 3])
+    theirs = run([("dumps", (v,), {"compress": True}) for v in values])
+    for v, packet in zip(values, theirs, strict=True):
+        assert bytes(tenso.dumps(v, compress=True)) == packet
+
+
+def test_without_compiled_code_blocks_are_those_of_another_compressor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.arange(100_000) // 7
+    compiled = tenso.dumps(values, compress=True)
+    monkeypatch.setenv("LAZYTENSOR_NATIVE", "0")
+    plain = tenso.dumps(values, compress=True)
+    assert bytes(plain) != bytes(compiled)
+    assert same(tenso.loads(plain), values) and same(tenso.loads(compiled), values)
+    (loaded,) = run([("loads", (bytes(plain),), {})])
+    assert same(loaded, values)
 
 
 def test_what_the_package_writes_but_cannot_read() -> None:
