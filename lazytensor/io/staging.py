@@ -20,6 +20,7 @@ import stat
 import sys
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
@@ -112,7 +113,7 @@ def named(label: str, what: str) -> Iterator[None]:
         raise failed from error
 
 
-class Staged:
+class Staged(ABC):
     """Something that is written beside ``path`` and put there at the end; see the module.
 
     ``mode``: ``"create"`` refuses what is there (``SinkExistsError``), ``"overwrite"`` replaces it
@@ -196,8 +197,9 @@ class Staged:
         names = os.listdir(folder)
         return not names or (self._mark is not None and self._mark in names)
 
+    @abstractmethod
     def _make(self, own: str) -> int:
-        raise NotImplementedError
+        """Make what is written to; its descriptor, -1 where there is none."""
 
     def _publish(self) -> None:
         if not _MOVES_OPEN:
@@ -210,8 +212,9 @@ class Staged:
         self._folders_made.clear()
         self._unlock()
 
+    @abstractmethod
     def _put_new(self) -> None:
-        raise NotImplementedError
+        """Put it where nothing may be; ``SinkExistsError`` if something is."""
 
     def _replace(self) -> None:
         self._refuse()

@@ -29,7 +29,7 @@ from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import TensorSpec, make_spec
 
-__all__ = ["ArrayBody", "Body", "PacketSource", "Place", "cells_of", "range_of"]
+__all__ = ["ArrayBody", "Body", "PacketSource", "Place", "RunsBody", "cells_of", "range_of"]
 
 CELL = 4 << 20
 """Bytes of a virtual chunk, about: two of them are a task."""
@@ -168,25 +168,40 @@ def range_of(shape: Sequence[int], box: Box, steps: Sequence[int]) -> tuple[int,
     return first, first + size
 
 
-class ArrayBody:
-    """Values as they are, in C order, from ``start`` on."""
+class RunsBody:
+    """Values in C order from ``start`` on that are read as runs of stored elements.
+
+    ``dtype``: of the values; ``_item``: what a piece counts elements in. How bytes become values is
+    the business of those who derive from it.
+    """
 
     codecs: tuple[Any, ...] = ()
-    align = 1
-    cell = CELL
-    __slots__ = ("_gap", "_remote", "_shape", "dtype", "start", "stop")
+    __slots__ = ("_gap", "_item", "_remote", "_shape", "dtype", "start", "stop")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, start: int, stored: Stored) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype, start: int, nbytes: int, stored: Stored
+    ) -> None:
         self._shape = shape
+        self._item = dtype.itemsize
         self._gap = gap_of(stored.store)
         self._remote = stored.remote
         self.dtype = dtype
         self.start = start
-        self.stop = start + prod(shape) * dtype.itemsize
+        self.stop = start + nbytes
 
     def _pieces(self, box: Box, steps: Sequence[int], most: int = PIECE) -> list[Piece]:
-        item = self.dtype.itemsize
-        return list(pieces_of(self._shape, item, box, steps, gap=self._gap, most=most))
+        return list(pieces_of(self._shape, self._item, box, steps, gap=self._gap, most=most))
+
+    def _span(self, piece: Piece) -> tuple[int, int]:
+        """The stored bytes of a piece."""
+        first = self.start + piece.start
+        return first, first + piece.nbytes
+
+    def _read(
+        self, whole: StoredObject, pieces: Sequence[Piece], out: np.ndarray, session: Session | None
+    ) -> None:
+        """Fill the places of the pieces."""
+        raise TypeError(f"{type(self).__name__} does not say how its values are stored")
 
     def read(
         self,
@@ -198,21 +213,6 @@ class ArrayBody:
     ) -> None:
         """Fill ``out`` with every ``steps[d]``-th element of a box."""
         self._read(whole, self._pieces(box, steps), out, session)
-
-    def _read(
-        self, whole: StoredObject, pieces: Sequence[Piece], out: np.ndarray, session: Session | None
-    ) -> None:
-        for start, data in read_pieces(
-            whole, self.start, pieces, self.dtype, out, thread_scratch(), far=self._remote
-        ):
-            if session is not None:
-                session.take(whole, start, data)
-        for piece in pieces:
-            values = out[(*piece.place, ...)]
-            count("bytes_decoded", values.nbytes)
-            if self.dtype == np.bool_:
-                # Every byte that is not 0 is true: of others NumPy's loops make neither.
-                np.not_equal(values.view(np.uint8), 0, out=values)
 
     def share(
         self,
@@ -238,10 +238,36 @@ class ArrayBody:
         """The pieces, with the gaps in them."""
         nbytes = elements = 0
         for box, steps in reads:
-            pieces = self._pieces(box, steps)
-            nbytes += sum(piece.nbytes for piece in pieces)
+            spans = [self._span(piece) for piece in self._pieces(box, steps)]
+            nbytes += sum(stop - start for start, stop in spans)
             elements += prod([-(-(hi - lo) // by) for (lo, hi), by in zip(box, steps, strict=True)])
         return Fetched(nbytes, 1, elements * self.dtype.itemsize)
+
+
+class ArrayBody(RunsBody):
+    """Values as they are."""
+
+    align = 1
+    cell = CELL
+    __slots__ = ()
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, start: int, stored: Stored) -> None:
+        super().__init__(shape, dtype, start, prod(shape) * dtype.itemsize, stored)
+
+    def _read(
+        self, whole: StoredObject, pieces: Sequence[Piece], out: np.ndarray, session: Session | None
+    ) -> None:
+        for start, data in read_pieces(
+            whole, self.start, pieces, self.dtype, out, thread_scratch(), far=self._remote
+        ):
+            if session is not None:
+                session.take(whole, start, data)
+        for piece in pieces:
+            values = out[(*piece.place, ...)]
+            count("bytes_decoded", values.nbytes)
+            if self.dtype == np.bool_:
+                # Every byte that is not 0 is true: of others NumPy's loops make neither.
+                np.not_equal(values.view(np.uint8), 0, out=values)
 
     def nbytes_between(self, lo: int, hi: int) -> int:
         """As many as there are."""

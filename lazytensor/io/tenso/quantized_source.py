@@ -7,26 +7,23 @@ needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from lazytensor.errors import SourceError
-from lazytensor.io.runs import PIECE, Piece, bytes_of, gap_of, held_nbytes, pieces_of
+from lazytensor.io.runs import PIECE, Piece, bytes_of, held_nbytes
 from lazytensor.io.scratch import STAGE_A, thread_scratch
 from lazytensor.io.store import StoredObject
 from lazytensor.io.tenso.checking import Session
 from lazytensor.io.tenso.decode import unpack_nibbles
-from lazytensor.io.tenso.dense_source import ArrayBody
+from lazytensor.io.tenso.dense_source import ArrayBody, RunsBody
 from lazytensor.io.tenso.outline import Quantized
-from lazytensor.io.tenso.sharing import share_pieces
 from lazytensor.io.tenso.stored import Stored
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.quantization import QTYPES
-from lazytensor.plan.source import Box, Fetched, Read, Reading
 
 __all__ = ["PARTS", "NibbleBody", "quantized_body"]
 
@@ -34,40 +31,22 @@ PARTS = ("values", "scales", "zero_points")
 """The arrays of a quantized packet."""
 
 
-class NibbleBody:
-    """Values of 4 bits from ``start`` on, two in a byte, as int8 or uint8."""
+class NibbleBody(RunsBody):
+    """Values of 4 bits, two in a byte, as int8 or uint8; pieces are counted in elements."""
 
-    codecs: tuple[Any, ...] = ()
     align = 2
     cell = PIECE
+    __slots__ = ("_signed",)
 
     def __init__(self, shape: tuple[int, ...], signed: bool, start: int, stored: Stored) -> None:
-        self._shape = shape
+        dtype = np.dtype(np.int8 if signed else np.uint8)
+        super().__init__(shape, dtype, start, -(-prod(shape) // 2), stored)
+        self._gap *= 2
         self._signed = signed
-        self._gap = 2 * gap_of(stored.store)
-        self._remote = stored.remote
-        self.dtype = np.dtype(np.int8 if signed else np.uint8)
-        self.start = start
-        self.stop = start + -(-prod(shape) // 2)
-
-    def _pieces(self, box: Box, steps: Sequence[int], most: int = PIECE) -> list[Piece]:
-        """Pieces in elements."""
-        return list(pieces_of(self._shape, 1, box, steps, gap=self._gap, most=most))
 
     def _span(self, piece: Piece) -> tuple[int, int]:
         first, stop = piece.start, piece.start + piece.nbytes
         return self.start + first // 2, self.start + -(-stop // 2)
-
-    def read(
-        self,
-        whole: StoredObject,
-        box: Box,
-        steps: Sequence[int],
-        out: np.ndarray,
-        session: Session | None,
-    ) -> None:
-        """Fill ``out`` with every ``steps[d]``-th element of a box."""
-        self._read(whole, self._pieces(box, steps), out, session)
 
     def _read(
         self, whole: StoredObject, pieces: Sequence[Piece], out: np.ndarray, session: Session | None
@@ -91,35 +70,6 @@ class NibbleBody:
             if view is None:
                 target[...] = np.ndarray(target.shape, self.dtype, room, 0, piece.strides)
             count("bytes_decoded", target.nbytes)
-
-    def share(
-        self,
-        stored: Stored,
-        box: Box,
-        steps: Sequence[int],
-        out: np.ndarray,
-        session: Session | None,
-    ) -> Reading | None:
-        """Each thread takes the next piece."""
-        pieces = self._pieces(box, steps, PIECE // 4)
-
-        def work(whole: StoredObject, number: int) -> None:
-            self._read(whole, pieces[number : number + 1], out, session)
-
-        return share_pieces(stored, len(pieces), work)
-
-    def shares(self, box: Box, steps: Sequence[int]) -> bool:
-        """They always can."""
-        return True
-
-    def fetched(self, reads: Iterable[Read]) -> Fetched:
-        """The pieces, with the gaps in them."""
-        nbytes = elements = 0
-        for box, steps in reads:
-            spans = [self._span(piece) for piece in self._pieces(box, steps)]
-            nbytes += sum(stop - start for start, stop in spans)
-            elements += prod([-(-(hi - lo) // by) for (lo, hi), by in zip(box, steps, strict=True)])
-        return Fetched(nbytes, 1, elements)
 
     def nbytes_between(self, lo: int, hi: int) -> int:
         """Half as many as there are elements."""
