@@ -79,9 +79,11 @@ class TestSharing:
         gc.collect()
         gc.disable()
         try:
-            program = program_of(x[1:] * x[:-1])
-            del program
-            assert gc.collect() == 0
+            for _ in range(50):
+                program = program_of(x[1:] * x[:-1])
+                del program
+            # Less than one object each: other threads may leave some of theirs meanwhile.
+            assert gc.collect() < 50
         finally:
             gc.enable()
 
