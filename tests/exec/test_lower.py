@@ -76,14 +76,17 @@ class TestSharing:
 
     def test_programs_are_no_garbage_of_cycles(self) -> None:
         x = lt.asarray(np.arange(4.0)) + 2.5
-        gc.collect()
+        found = []
         gc.disable()
         try:
-            for _ in range(50):
-                program = program_of(x[1:] * x[:-1])
-                del program
-            # Less than one object each: other threads may leave some of theirs meanwhile.
-            assert gc.collect() < 50
+            for _ in range(4):
+                gc.collect()
+                for _ in range(50):
+                    program = program_of(x[1:] * x[:-1])
+                    del program
+                found.append(gc.collect())
+            # Less than one object each: imports, and other threads, may leave some of theirs.
+            assert min(found) < 50
         finally:
             gc.enable()
 
