@@ -1,0 +1,65 @@
+"""Tables of Arrow data, wherever they are: what can be read of them without reading all.
+
+A container is a Parquet file, an Arrow IPC file or stream, or a table in memory. It comes in
+*groups* of rows (row groups, record batches), each of which can be read alone, and of a group
+single leaves of nested columns, as far as the format can do that: Parquet reads nothing else, in
+memory (and in a mapped file) nothing has to be read, and a compressed record batch is read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Container", "Path"]
+
+Path = tuple[str, ...]
+"""A column, or a field in a nested one: ``("image", "planes", "z")``. Lists have no name of their
+own: what is below a list is below its items."""
+
+
+class Container(Protocol):
+    """One table. Immutable, thread-safe, survives a fork, and is pickled as its place.
+
+    ``identity``: equal for the same file in the same state (of what is in memory, the same object).
+    ``label``: for errors and plans. ``schema``: as in the file, with Arrow's types. ``starts``:
+    int64, first row of each group, and the number of rows behind the last. ``zero_copy``: whether
+    ``read`` gives views and costs nothing. ``document``: what reopens it (``format``, ``uri``,
+    ``key``, ``mmap``), None for what is only in memory. ``suffix``: ``"parquet"`` or ``"arrow"``.
+    """
+
+    identity: Hashable
+    label: str
+    schema: pa.Schema
+    metadata: Mapping[bytes, bytes]
+    starts: np.ndarray
+    zero_copy: bool
+    remote: bool
+    document: Mapping[str, Any] | None
+
+    def read(self, group: int, paths: Sequence[Path]) -> pa.RecordBatch:
+        """Some columns of a group, nested ones without what is not asked for.
+
+        The columns of the batch are those that ``paths`` begin with, in the order of the schema;
+        structs in them have at least the fields that are asked for (and all of them, where leaving
+        some out would save nothing). Raises ``FormatError`` for what cannot be decoded,
+        ``SourceChangedError``, ``SourceError``. Counts ``bytes_read``.
+        """
+        ...
+
+    def stored_nbytes(self, group: int, paths: Sequence[Path]) -> int:
+        """Bytes of the file that ``read`` takes; 0 for views."""
+        ...
+
+    def decoded_nbytes(self, group: int, paths: Sequence[Path]) -> int:
+        """Bytes that what ``read`` gives takes in memory, about; 0 for views."""
+        ...
+
+    def check(self) -> None:
+        """``SourceChangedError`` if the file is not the one that was opened."""
+        ...
