@@ -41,7 +41,8 @@ class ImageMeta:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Pieces(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pieces:
     """The pieces of one image, in the order of the file.
 
     ``origins``, ``extents``: ``(n, 5)`` int64, first position and how many along t, c, z, y, x;
@@ -57,9 +58,10 @@ class Pieces(NamedTuple):
     elements: np.ndarray
     codecs: tuple[str | None, ...] = (None,)
     codec: np.ndarray | None = None
-    odd: Mapping[int, str] = {}
+    odd: Mapping[int, str] = field(default_factory=dict)
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
+        """How many."""
         return len(self.origins)
 
 
@@ -135,7 +137,7 @@ class Image(NamedTuple):
     """An image that can be read: what it is, its pieces, and what holds them.
 
     ``where``: names the record in errors and labels: ``"crops.parquet[12, 'ome_arrow']"``.
-    ``place``: what reopens it, JSON: ``{"row": 12, "column": "ome_arrow"}`` or ``{"image_id": id}``.
+    ``place``: what reopens it, JSON: ``{"row": 12, "column": "ome_arrow"}``, ``{"image_id": id}``.
     """
 
     meta: ImageMeta
