@@ -155,7 +155,7 @@ def kernel(name: str, *, text: str | None = None, saves: float = math.inf) -> Ke
 
 
 def wait(name: str, *, text: str | None = None, timeout: float | None = None) -> Kernel | None:
-    """As ``kernel``, but after the compilation, if there is one: for tests and benchmarks.
+    """As ``kernel``, but after the compilation, if there is one: for what nothing else can do.
 
     ``timeout`` is in seconds. ``None`` is returned if no kernel came; ``reason`` says why.
     """

@@ -54,7 +54,9 @@ def dumps(
     check_integrity
         Put the XXH3-64 of the stored bytes behind each array (not of sparse matrices).
     compress
-        LZ4, of plain arrays only, also those in dicts: tenso 0.24 cannot read such dicts back.
+        LZ4, of plain arrays only, also those in dicts: tenso 0.24 cannot read such dicts back. The
+        first time on a machine this waits some seconds for compiled code; without it (option
+        ``LAZYTENSOR_NATIVE=0`` of the environment) compressed bytes are other ones, as readable.
     alignment
         Bytes, a power of two: where the values begin, from the start of their packet.
 

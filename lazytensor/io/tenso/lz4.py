@@ -44,6 +44,9 @@ _MAGIC = 0x184D2204
 _END = bytes(4)
 _TABLE = 1 << 12
 _MOST = 4 << 20
+_WAITING_SECONDS = 120.0
+"""How long a compilation is waited for; a compiler that takes longer hangs."""
+
 _FARTHEST_PLACE = (1 << 31) - 1
 """Bytes of a frame after which the compressor of tenso forgets what it has seen."""
 
@@ -235,12 +238,14 @@ def _smaller(packed: Buffer, values: Buffer) -> tuple[int, Buffer]:
 class TensoCompressor:
     """Compresses the blocks of one frame, in their order, byte for byte as tenso does.
 
-    The compiled code that finds its matches is waited for, the first time on a machine; where there
-    can be none, blocks are those of ``compress_block``, which every reader reads as well.
+    The compiled code that finds its matches is waited for, some seconds the first time on a
+    machine; where there can be none, or it does not come, blocks are those of ``compress_block``,
+    which every reader reads as well.
     """
 
     def __init__(self) -> None:
-        self._run = wait("lz4_compress") if sys.byteorder == "little" else None
+        little = sys.byteorder == "little"
+        self._run = wait("lz4_compress", timeout=_WAITING_SECONDS) if little else None
         self._table = np.zeros(_TABLE, np.uint32)
         self._before = 0
 
