@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lazytensor import io, testing
+    from lazytensor import io, ome, testing
     from lazytensor._operations import (
         abs,
         acos,
@@ -271,6 +271,7 @@ if TYPE_CHECKING:
         scan_ome_zarr,
         scan_zarr,
     )
+    from lazytensor.scanning_ome_arrow import OmeArrowTable, open_ome_arrow, scan_ome_arrow
     from lazytensor.scanning_tenso import open_tenso, scan_tenso
     from lazytensor.sinking import LazySink
     from lazytensor.sources import (
@@ -345,6 +346,7 @@ _HOMES = {
     "plan.spec": "Axis Schema",
     "quantized": "QuantizedTensor",
     "scanning": "open_ome_zarr open_zarr scan scan_npy scan_ome_zarr scan_zarr",
+    "scanning_ome_arrow": "OmeArrowTable open_ome_arrow scan_ome_arrow",
     "scanning_tenso": "open_tenso scan_tenso",
     "sinking": "LazySink",
     "sources": "asarray from_array from_dlpack scan_source virtual_chunked",
@@ -361,40 +363,42 @@ __all__ = [
     "Axis", "ChecksumError", "ChunkDecodeError", "Config", "DTypeError", "DataDependentShapeError",
     "Dim", "DimExpression", "DimensionError", "Estimate", "FormatError", "HoleError", "IndexDomain",
     "IndexTransform", "InterpretEngine", "LazySink", "LazyTensor", "LazyTensorError", "LocalEngine",
-    "MemoryLimitError", "OmeImage", "OmePlate", "OmeWell", "OmeZarr", "OutOfBoundsError",
-    "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar", "QuantizedArray",
-    "QuantizedTensor", "QueryOptFlags", "Schema", "SerializationError", "ShapeError", "SinkError",
-    "SinkExistsError", "Source", "SourceChangedError", "SourceError", "SourceNotFoundError",
-    "Stats", "Storage", "ZarrGroup", "__array_api_version__", "__array_namespace_info__",
-    "__version__", "abs", "acos", "acosh", "add", "all", "any", "arange", "argmax", "argmin",
-    "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bfloat16",
-    "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "can_cast",
-    "cast", "ceil", "clip", "collect_all", "complex128", "complex64", "concat", "conj", "copysign",
-    "cos", "cosh", "count_nonzero", "cumulative_prod", "cumulative_sum", "d", "dequantize", "diff",
-    "divide", "downsample", "dump_tenso", "e", "empty", "empty_like", "equal", "exp", "expand_dims",
-    "expm1", "eye", "finfo", "flip", "float16", "float32", "float64", "float8_e3m4", "float8_e4m3",
-    "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
-    "float8_e8m0fnu", "floor", "floor_divide", "from_array", "from_dlpack", "full", "full_like",
-    "get_config", "greater", "greater_equal", "histogram", "hypot", "iinfo", "imag", "inf", "int16",
-    "int32", "int4", "int64", "int8", "io", "isdtype", "isfinite", "isin", "isinf", "isnan", "less",
-    "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "map_blocks", "matmul", "matrix_transpose", "max",
-    "maximum", "mean", "meshgrid", "metrics", "min", "minimum", "minmax", "moveaxis", "multiply",
-    "nan", "negative", "newaxis", "nextafter", "nonzero", "normalize", "not_equal", "ones",
-    "ones_like", "open_ome_zarr", "open_tenso", "open_zarr", "overlay", "pad", "permute_dims", "pi",
-    "positive", "pow", "prod", "quantile", "quantize", "real", "reciprocal", "remainder", "repeat",
-    "reshape", "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_zarr", "scan_source",
-    "scan_tenso", "scan_zarr", "searchsorted", "set_config", "sign", "signbit", "sin", "sinh",
-    "sort", "sqrt", "square", "squeeze", "stack", "stats", "std", "subtract", "sum", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "tril", "triu", "trunc",
-    "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unstack", "var", "vecdot", "virtual_chunked", "where", "zeros", "zeros_like",
+    "MemoryLimitError", "OmeArrowTable", "OmeImage", "OmePlate", "OmeWell", "OmeZarr",
+    "OutOfBoundsError", "OutputIndexMap", "OutputIndexMaps", "OutputIndexMethod", "ProgressBar",
+    "QuantizedArray", "QuantizedTensor", "QueryOptFlags", "Schema", "SerializationError",
+    "ShapeError", "SinkError", "SinkExistsError", "Source", "SourceChangedError", "SourceError",
+    "SourceNotFoundError", "Stats", "Storage", "ZarrGroup", "__array_api_version__",
+    "__array_namespace_info__", "__version__", "abs", "acos", "acosh", "add", "all", "any",
+    "arange", "argmax", "argmin", "argsort", "asarray", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "bfloat16", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
+    "broadcast_to", "can_cast", "cast", "ceil", "clip", "collect_all", "complex128", "complex64",
+    "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod",
+    "cumulative_sum", "d", "dequantize", "diff", "divide", "downsample", "dump_tenso", "e", "empty",
+    "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16",
+    "float32", "float64", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn",
+    "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor", "floor_divide",
+    "from_array", "from_dlpack", "full", "full_like", "get_config", "greater", "greater_equal",
+    "histogram", "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8", "io",
+    "isdtype", "isfinite", "isin", "isinf", "isnan", "less", "less_equal", "linspace", "log",
+    "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "map_blocks", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid",
+    "metrics", "min", "minimum", "minmax", "moveaxis", "multiply", "nan", "negative", "newaxis",
+    "nextafter", "nonzero", "normalize", "not_equal", "ome", "ones", "ones_like", "open_ome_arrow",
+    "open_ome_zarr", "open_tenso", "open_zarr", "overlay", "pad", "permute_dims", "pi", "positive",
+    "pow", "prod", "quantile", "quantize", "real", "reciprocal", "remainder", "repeat", "reshape",
+    "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_arrow", "scan_ome_zarr",
+    "scan_source", "scan_tenso", "scan_zarr", "searchsorted", "set_config", "sign", "signbit",
+    "sin", "sinh", "sort", "sqrt", "square", "squeeze", "stack", "stats", "std", "subtract", "sum",
+    "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "tril", "triu",
+    "trunc", "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unstack", "var", "vecdot", "virtual_chunked", "where",
+    "zeros", "zeros_like",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("io", "testing"):
+    if name in ("io", "ome", "testing"):
         return import_module(f"lazytensor.{name}")
     home = _HOME.get(name)
     if home is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lazytensor.containers import ZarrGroup, open_group
 from lazytensor.containers_ome import OmeZarr, open_ome, scan_ome
-from lazytensor.errors import FormatError
+from lazytensor.errors import FormatError, SourceNotFoundError
 from lazytensor.per_dim import check_names
 from lazytensor.plan.garbage import importing
 from lazytensor.tensor import LazyTensor
@@ -29,9 +29,10 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     """The one array at a place, whatever its format; ``options`` go to the scanner of the format.
 
     Recognises ``.npy`` files (``scan_npy``), tenso packets and folders of them (``scan_tenso``),
-    zarr and N5 arrays, groups that hold one array (``scan_zarr``), and OME-Zarr with one image
-    (``scan_ome_zarr``). ``path=`` names an array in a zarr group; ``image=`` or ``well=`` choose in
-    an OME-Zarr.
+    zarr and N5 arrays, groups that hold one array (``scan_zarr``), OME-Zarr with one image
+    (``scan_ome_zarr``), and OME-Arrow tables and datasets with one (``scan_ome_arrow``). ``path=``
+    names an array in a zarr group; ``image=`` or ``well=`` choose in an OME-Zarr, ``row=``,
+    ``column=`` or ``image_id=`` in an OME-Arrow table.
 
     Raises ``FormatError`` listing what is there when that is several arrays, or when the format is
     not known, and ``SourceNotFoundError`` when there is nothing.
@@ -44,6 +45,7 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     """
     with importing():
         from lazytensor.io import npy, zarr
+        from lazytensor.io.ome_arrow.sniff import holds_dataset, is_ome_arrow
         from lazytensor.io.tenso.sniff import is_tenso
 
     if uri is None or isinstance(uri, (int, float, np.ndarray, LazyTensor)):
@@ -57,20 +59,36 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
         from lazytensor.scanning_tenso import scan_tenso
 
         return scan_tenso(uri, **options)
+    if is_ome_arrow(uri):
+        return _only_row(uri, options)
     if options.get("path"):  # of an array: what holds it need not be looked at
         return scan_zarr(uri, **options)
     sniffed = {k: options[k] for k in ("missing_status", "storage_options") if k in options}
-    match zarr.sniff(uri, **sniffed):
+    try:
+        found = zarr.sniff(uri, **sniffed)
+    except SourceNotFoundError:
+        if not holds_dataset(uri, options.get("storage_options")):
+            raise
+        return _only_row(uri, options)
+    match found:
         case "zarr-array":
             return scan_zarr(uri, **options)
         case "ome-zarr":
             return _only_image(uri, options)
         case "zarr-group":
             return _only_array(uri, options)
+    if holds_dataset(uri, options.get("storage_options")):
+        return _only_row(uri, options)
     raise FormatError(
-        f"{uri!r} is neither a .npy file, a tenso packet, a zarr array nor OME-Zarr; "
+        f"{uri!r} is neither a .npy file, a tenso packet, a zarr array, OME-Zarr nor OME-Arrow; "
         f"lt.from_array takes arrays that another library has opened"
     )
+
+
+def _only_row(uri: Any, options: dict[str, Any]) -> LazyTensor:
+    from lazytensor.scanning_ome_arrow import scan_only
+
+    return scan_only(uri, **options)
 
 
 def _only_image(uri: Any, options: dict[str, Any]) -> LazyTensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 __all__ = ["SinkMethods"]
 
 
 class SinkMethods:
-    """Base of ``LazyTensor``: ``sink_tenso``."""
+    """Base of ``LazyTensor``: ``sink_tenso``, ``sink_ome_arrow``."""
 
     __slots__ = ()
 
@@ -87,4 +87,112 @@ class SinkMethods:
             self, path, chunks=chunks, compress=compress, integrity=integrity, quantize=quantize,
             mode=mode, storage_options=storage_options, lazy=lazy, engine=engine,
             progress=progress,
+        )  # fmt: skip
+
+    def sink_ome_arrow(
+        self,
+        path: Any,
+        *,
+        image_id: str | Sequence[str] | None = None,
+        encoding: Literal["chunks", "bytes", "list"] = "chunks",
+        channels: Any = None,
+        chunks: Any = None,
+        compression: str | None = "zstd",
+        chunk_compression: str | None = None,
+        name: str | Sequence[str] | None = None,
+        image_type: str | None = None,
+        column: str = "ome_arrow",
+        mode: Literal["create", "overwrite", "append"] = "create",
+        storage_options: Mapping[str, Any] | None = None,
+        lazy: bool = False,
+        engine: Any = "auto",
+        progress: Any = None,
+    ) -> Any:
+        """Write the values as an OME-Arrow image, or as several, block by block.
+
+        Dims are known by their names, t, c, z, y, x, in any order; those that are not there are of
+        size 1 in the file. Without any name, two are yx, three zyx and five tczyx. A dim "row" (of
+        ``OmeArrowTable.stack()``, or of ``lt.stack(crops, axis="row")``) counts images: each is
+        written as one of its own, a thousand crops in one call.
+
+        Nobody sees a half of it: see ``sink_tenso``. (Object stores have no folders to be put into
+        their place at once; there the files of a dataset are sent one after the other, and while
+        one is replaced there is none for a moment.)
+
+        Parameters
+        ----------
+        path
+            A path, any fsspec URL, or ``(fs, path)``.
+        image_id
+            A text, for several images one for each. By default that with which a single image was
+            read, else ``"image-00000"`` and so on.
+        encoding
+            ``"chunks"``: a folder, the typed chunk dataset of ome-arrow 0.1.0. Regions of images
+            are read alone, all is kept (axes with units, scales and offsets, origin, channels,
+            attributes), and memory holds a few chunks while it is written.
+
+            ``"bytes"``: a Parquet file with a column of structs, an image in a row, its pixels as
+            bytes. It keeps channels, the sizes of pixels in z, y and x (in single precision) and
+            ``acquisition_datetime`` of the attributes, and has no place for more. Large images are
+            written chunk by chunk and memory holds a few, but who reads any of it has to read all:
+            a row cannot be split.
+
+            ``"list"``: the same with pixels as lists of uint16, which every tool can read, and
+            which take three to ten times as long to be read. For bool, uint8 and uint16.
+        channels
+            For each channel a name, a mapping with ``name``, ``color`` and other fields of the
+            format (``id``, ``emission_um``, ``excitation_um``, ``illumination``), or an object with
+            these, such as ``OmeImage.channels``. By default the labels of the axis.
+        chunks
+            Extents of chunks: a number for all dims, one for each dim, or a mapping by dim name in
+            which absent dims are whole. ``"auto"``, the default: the cells of what is read, or
+            planes, made of 1 to 4 MiB: halved along z, y, x, doubled along x, y, z. For regions of
+            single planes give ``{"z": 1, ...}``; chunks of less than 1 MiB share row groups.
+        compression
+            Of Parquet: ``"zstd"``, ``"lz4"``, ``"snappy"``, ``"gzip"``, ``"brotli"`` or None.
+        chunk_compression
+            Of the bytes of each chunk, in place of that, for ``encoding="bytes"``: readers that
+            know of it decode single chunks of a row.
+        name, image_type
+            As in the file; a name for each image, their ids by default; ``"image"`` or ``"label"``.
+        column
+            Name of the column of images in a Parquet file.
+        mode
+            ``"create"`` refuses what is there; ``"overwrite"`` replaces, in the end, a file, or a
+            folder that was written by this. ``"append"`` adds images, if there is something: to a
+            dataset, also of ome-arrow itself, or rows to a Parquet file, other columns of which are
+            null in them. What is there is copied, not decoded, as long as it takes to copy a file.
+        storage_options
+            Options of the fsspec file system. Files are sent there as a whole, from temporary files
+            here.
+        lazy
+            Return a ``LazySink`` that writes when it is collected.
+        engine, progress
+            As in ``collect``; memory is bounded by ``max_memory``.
+
+        Returns
+        -------
+        The table of images: ``lt.open_ome_arrow(path)``. With ``lazy`` a ``LazySink``.
+
+        Raises ``DimensionError`` for dims that images do not have, ``DTypeError`` for dtypes that
+        the format, or lists, do not hold, ``ShapeError`` for sizes that files cannot say;
+        ``SinkExistsError`` for a place or an ``image_id`` that is taken, ``SinkError`` where
+        writing fails or where it would replace what is read, ``MemoryLimitError`` before the first
+        byte where a chunk, or a plane of a list, does not fit, and as ``collect``.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     x = lt.asarray(np.arange(12).reshape(2, 2, 3), dims=("c", "y", "x"))
+        ...     table = x.sink_ome_arrow(folder + "/a", channels=["DNA", "ER"])
+        ...     print(len(table), table[0].sel(c="ER").collect()[0, 0])
+        1 [[ 6  7  8]
+         [ 9 10 11]]
+        """
+        from lazytensor.sinking_ome_arrow import sink_ome_arrow
+
+        return sink_ome_arrow(
+            self, path, image_id=image_id, encoding=encoding, channels=channels, chunks=chunks,
+            compression=compression, chunk_compression=chunk_compression, name=name,
+            image_type=image_type, column=column, mode=mode, storage_options=storage_options,
+            lazy=lazy, engine=engine, progress=progress,
         )  # fmt: skip

@@ -390,6 +390,11 @@ class TestModes:
             with pytest.raises(lt.SinkError, match="would replace what is read"):
                 y.sink_tenso(tmp_path / "a.npy", mode="overwrite")
 
+    def test_what_is_read_may_lie_beside(self, tmp_path: Path) -> None:
+        before = source().sink_tenso(tmp_path / "x")
+        after = (before + 1).sink_tenso(tmp_path / "y")
+        np.testing.assert_array_equal(after.collect(), VALUES + 1)
+
     def test_two_sinks_of_one_place(self, tmp_path: Path) -> None:
         x = lt.asarray(VALUES)
         one = x.sink_tenso(tmp_path / "x", lazy=True)

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from lazytensor.config import QueryOptFlags, option, parse_bytes
-from lazytensor.errors import OutOfBoundsError, ShapeError
+from lazytensor.errors import DTypeError, OutOfBoundsError, ShapeError
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.events import Run
-from lazytensor.exec.joined import window_layout
+from lazytensor.exec.joined import Result, window_layout
 from lazytensor.exec.lower import Compiled, lower
 from lazytensor.exec.memory import Budget, TaskOf, memory_limit, thread_count
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.steps import run_program
-from lazytensor.plan.caching import CACHING, DISK_CACHING, new_disk_run, new_run
+from lazytensor.plan.caching import CACHING, DISK_CACHING, Caching, new_disk_run, new_run
 from lazytensor.plan.counters import count
 from lazytensor.plan.node import Node, walk
 from lazytensor.plan.nodes import Scan, View
@@ -40,7 +40,8 @@ class WindowReader:
     ``node``: the plan. ``shape``: of a window, one extent per dim. ``cache_bytes``: how much of
     decoded chunks to keep (default: option ``cache_bytes``). ``threads``: how many work on one
     batch (default: as a run); with one, several threads may each read batches of their own, which
-    is as fast, and no thread is started.
+    is as fast, and no thread is started. ``run``: what ``new_run`` gave, by which several readers
+    keep the same chunks, instead of ``cache_bytes``.
 
     >>> from lazytensor.plan.memory import array_node
     >>> reader = WindowReader(array_node(np.arange(10)), (3,))
@@ -56,6 +57,7 @@ class WindowReader:
         *,
         cache_bytes: int | str | None = None,
         threads: int | None = None,
+        run: Caching | None = None,
     ) -> None:
         if len(shape) != node.ndim or not all(
             0 < extent <= whole for extent, whole in zip(shape, node.shape, strict=False)
@@ -68,7 +70,7 @@ class WindowReader:
         self.shape = tuple([int(extent) for extent in shape])
         self._threads = threads
         nbytes = option("cache_bytes") if cache_bytes is None else parse_bytes(cache_bytes)
-        self._use = new_run(nbytes)
+        self._use = new_run(nbytes) if run is None else run
         self._disk = new_disk_run()
         self._origin = np.array(node.domain.inclusive_min, np.int64)
         self._last = np.array(node.domain.exclusive_max, np.int64) - self.shape
@@ -79,23 +81,34 @@ class WindowReader:
             if isinstance(scan, Scan):
                 scan.source.check()
 
-    def read(
-        self, origins: Any, out: np.ndarray, *, cancel: CancelToken | None = None
-    ) -> np.ndarray:
+    @property
+    def reads_together(self) -> bool:
+        """Whether a batch is one call of a source, else a program for each window."""
+        return self._direct is not None
+
+    def read(self, origins: Any, out: Result, *, cancel: CancelToken | None = None) -> Result:
         """Fill ``out[i]`` with the window whose first element is at the coordinates ``origins[i]``.
 
         ``origins``: integers, ``(windows, dims)``. ``out``: of shape ``(windows, *shape)`` and the
-        dtype of the plan, with any strides. Returns ``out``. Raises ``ShapeError`` if they do not
-        fit, ``OutOfBoundsError`` naming the first window that leaves the domain, and what a collect
-        raises.
+        dtype of the plan, with any strides; or an array for each, all with the same strides.
+        Returns ``out``. Raises ``ShapeError`` if they do not fit, ``OutOfBoundsError`` naming the
+        first window that leaves the domain, and what a collect raises.
         """
         starts = np.asarray(origins, np.int64)
-        expected = (len(starts), *self.shape)
-        if starts.shape != (len(starts), len(self.shape)) or out.shape != expected:
+        one_array = isinstance(out, np.ndarray)
+        some = [out[0]] if one_array and len(out) else list(out)
+        # Compiled code takes the strides of the first for those of all.
+        kinds = {(one.shape, one.strides, one.dtype) for one in some}
+        shapes = {out.shape[1:]} if isinstance(out, np.ndarray) else {kind[0] for kind in kinds}
+        fits = len(out) == len(starts) and shapes <= {self.shape} and len(kinds) <= 1
+        if starts.shape != (len(starts), len(self.shape)) or not fits:
             raise ShapeError(
-                f"{starts.shape} origins and an array of shape {out.shape}: windows of "
-                f"{self.shape} take (n, {len(self.shape)}) and (n, ...)"
+                f"{starts.shape} origins and {len(out)} x {', '.join(map(str, shapes))} with "
+                f"{len(kinds)} kinds of strides: windows of {self.shape} take "
+                f"(n, {len(self.shape)}) and n alike"
             )
+        if any(kind[2] != self.node.dtype for kind in kinds):
+            raise DTypeError(f"windows of {self.node.dtype} do not go into {some[0].dtype}")
         outside = ((starts < self._origin) | (starts > self._last)).any(axis=1)
         if outside.any():
             at = int(outside.argmax())
@@ -113,7 +126,7 @@ class WindowReader:
         count("tasks")
         return out
 
-    def _read(self, starts: np.ndarray, out: np.ndarray, cancel: CancelToken | None) -> None:
+    def _read(self, starts: np.ndarray, out: Result, cancel: CancelToken | None) -> None:
         threads = thread_count(self._threads)
         reading = None if self._direct is None else self._direct.begin(starts, out)
         if reading is not None:
@@ -177,7 +190,7 @@ class _Direct:
         found = cls(node, shape)
         return None if found._layout is None else found
 
-    def begin(self, starts: np.ndarray, out: np.ndarray) -> Reading | None:
+    def begin(self, starts: np.ndarray, out: Result) -> Reading | None:
         """The reading of a batch, or None where windows are read one by one."""
         layout = self._layout
         assert layout is not None

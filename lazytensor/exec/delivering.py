@@ -2,15 +2,17 @@
 
 The blocks are made of whole units of writing, so that each unit is computed by one task and written
 once, and, as far as memory allows, of whole cells of what is read, so that each of those is decoded
-once. Several targets of one plan share its blocks.
+once. Several targets of one plan share its blocks. Those that no target needs, because they are
+there already or need not be there, are no tasks at all or short ones.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +31,10 @@ from lazytensor.plan.nodes import Rechunk, Reduce
 from lazytensor.plan.sink import Target
 from lazytensor.plan.source import Box, window
 
-__all__ = ["Delivered", "Deliveries", "Delivery", "deliver_all", "delivered_block", "plan_blocks"]
+__all__ = [
+    "Delivered", "Deliveries", "Delivery", "blocks_left", "deliver_all", "delivered_block",
+    "plan_blocks",
+]  # fmt: skip
 
 _CELLS_A_CUT = 4
 """Where cells cannot but be cut, blocks are so many of them long, if that fits."""
@@ -47,6 +52,27 @@ class Delivery:
         self.cells = tuple([_common(along) for along in units])
         order = ("any", "rather", "only")
         self.runs = max([target.runs for target in targets], key=order.index)
+        # What thrifty ones say; others say no.
+        self._passing = _asking(targets, "passes_over")
+        self._glances = _asking(targets, "seems_written")
+        self._looks = _asking(targets, "has")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is to be written is there already."""
+        return all(getattr(target, "complete", False) for target in self.targets)
+
+    def passes_over(self, value: np.ndarray) -> bool:
+        """Whether boxes that are all ``value`` need not be written."""
+        return bool(self._passing) and all(asked(value) for asked in self._passing)
+
+    def seems_written(self, box: Box) -> bool:
+        """Whether a block, in positions, is there already, as far as a glance tells."""
+        return bool(self._glances) and all(asked(box) for asked in self._glances)
+
+    def has(self, box: Box) -> bool:
+        """Whether a block, in positions, is there already and need not be computed."""
+        return bool(self._looks) and all(asked(box) for asked in self._looks)
 
     def held(self, nbytes: int) -> int:
         """Bytes that a task holds beside a block of ``nbytes`` while that is written."""
@@ -62,6 +88,12 @@ class Delivery:
             for unit in _units(box, target.cells):
                 part = [slice(a - lo, b - lo) for (a, b), (lo, _) in zip(unit, box, strict=True)]
                 target.write(unit, window(values, part))
+
+
+def _asking(targets: Sequence[Any], name: str) -> list[Callable[[Any], bool]]:
+    """What to ask each target; nothing if one of them cannot be asked."""
+    found = [getattr(target, name, None) for target in targets]
+    return [] if None in found else [asked for asked in found if asked is not None]
 
 
 def _common(units: Sequence[int | None]) -> int | None:
@@ -265,15 +297,59 @@ def _read_extent(cells: DimGrid | None, extent: int) -> int:
     return min(max(1, extent), cells.nominal)
 
 
+def blocks_left(grid: WorkGrid, known: Known | None, delivery: Delivery) -> Sequence[int]:
+    """Numbers of the blocks that are to be computed, ascending.
+
+    Where the plan is known to be constant, and no target wants that constant written, there are
+    none: of 10^8 chunks of zeros a single question is asked.
+    """
+    if delivery.complete:
+        return ()
+    everything = range(grid.count)
+    if known is None or not grid.count:
+        return everything
+    found = array("q")
+    stack = [(tuple([0] * len(grid.counts)), grid.counts)]
+    while stack:
+        lo, hi = stack.pop()
+        last = grid.box_at(tuple([i - 1 for i in hi]))
+        box = tuple([(a, b) for (a, _), (_, b) in zip(grid.box_at(lo), last, strict=True)])
+        value = known.constant_in(box)
+        if value is not None and delivery.passes_over(value):
+            continue
+        split = next((d for d, (a, b) in enumerate(zip(lo, hi, strict=True)) if b - a > 1), None)
+        if value is None and split is not None:
+            middle = (lo[split] + hi[split]) // 2
+            stack.append(((*lo[:split], middle, *lo[split + 1 :]), hi))
+            stack.append((lo, (*hi[:split], middle, *hi[split + 1 :])))
+            continue
+        # One block, or a constant that is to be written all over.
+        for index in product(*[range(a, b) for a, b in zip(lo, hi, strict=True)]):
+            number = 0
+            for i, n in zip(index, grid.counts, strict=True):
+                number = number * n + i
+            found.append(number)
+    return everything if len(found) == grid.count else sorted(found)
+
+
 def delivered_block(
-    delivery: Delivery, grid: WorkGrid, blocks: Blocks, known: Known | None
+    delivery: Delivery,
+    numbers: Sequence[int],
+    grid: WorkGrid,
+    blocks: Blocks,
+    budget: Budget,
+    known: Known | None,
 ) -> Callable[[int, Scratch], None]:
-    """What a task does with its number."""
+    """What a task does with its number among ``numbers``, the blocks to compute."""
     origin = grid.origin
 
     def work(number: int, scratch: Scratch) -> None:
-        box = grid.box(number)
+        box = grid.box(numbers[number])
         place = tuple([(lo - o, hi - o) for (lo, hi), o in zip(box, origin, strict=True)])
+        if delivery.seems_written(place):
+            with budget.holding(delivery.held(0), delivery.targets[0].label):
+                if delivery.has(place):
+                    return
         value = None if known is None else known.constant_in(box)
         if value is not None:
             delivery.take(place, np.broadcast_to(value, [hi - lo for lo, hi in place]))

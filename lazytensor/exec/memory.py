@@ -11,13 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import NamedTuple
 
-from lazytensor.config import option, parse_bytes
+from lazytensor.config import option
 from lazytensor.errors import MemoryLimitError
 from lazytensor.exec.recording import waiting
 from lazytensor.plan.cost import format_bytes
+from lazytensor.plan.limits import available_memory, memory_limit
 
 __all__ = [
     "SPARE", "WAITING", "Budget", "Spare", "TaskOf", "available_memory", "memory_limit", "sparing",
@@ -43,34 +43,6 @@ def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
-
-
-def memory_limit(limit: int | str | None = None) -> int:
-    """Bytes that tasks may use together; ``"auto"``: a quarter of what the process may use."""
-    asked = option("max_memory") if limit is None else limit
-    return available_memory() // 4 if asked == "auto" else parse_bytes(asked)
-
-
-@cache
-def available_memory() -> int:
-    """Physical memory, or the control group's limit if that is lower; looked up once."""
-    sizes = [_physical()]
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(name) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            sizes.append(int(text))
-    return min(sizes)
-
-
-def _physical() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
 
 
 class TaskOf(NamedTuple):

@@ -17,7 +17,7 @@ from lazytensor.config import QueryOptFlags
 from lazytensor.exec.ahead import Blocks, fetches, unit_of
 from lazytensor.exec.buffers import Scratch
 from lazytensor.exec.compositing import computed_nodes
-from lazytensor.exec.delivering import Delivery, delivered_block, plan_blocks
+from lazytensor.exec.delivering import Delivery, blocks_left, delivered_block, plan_blocks
 from lazytensor.exec.footprint import task_memory
 from lazytensor.exec.known import Known, known_of
 from lazytensor.exec.lower import Compiled, lower, volume
@@ -141,7 +141,7 @@ class Pass(NamedTuple):
     """A stage that is ready to run: so many ``tasks``, ``threads`` of them at once.
 
     ``nbytes``: what one task holds at most. ``reducing``: the tasks of a stage of reductions, else
-    None.
+    None. ``blocks``: of a delivery, the blocks that tasks compute.
     """
 
     stage: Stage
@@ -153,6 +153,7 @@ class Pass(NamedTuple):
     budget: Budget
     known: Known | None = None
     delivery: Delivery | None = None
+    blocks: Sequence[int] = ()
 
     @property
     def spare(self) -> int:
@@ -179,11 +180,21 @@ class Pass(NamedTuple):
         if self.reducing:
             return self.reducing.boxes()
         grid = self.prepared.grid
+        if self.delivery is not None:
+            return self._boxes_to_deliver(self.delivery)
         if self.known is None:
             return (grid.box(number) for number in range(grid.count))
         dims = tuple(range(self.node.ndim))
         parts = find_parts(grid, [0] * len(dims), dims, self.known, lambda _: False)
         return (grid.box(number) for number in parts.blocks)
+
+    def _boxes_to_deliver(self, delivery: Delivery) -> Iterator[Box]:
+        grid = self.prepared.grid
+        for number in self.blocks:
+            box = grid.box(number)
+            place = [(lo - o, hi - o) for (lo, hi), o in zip(box, grid.origin, strict=True)]
+            if not delivery.seems_written(tuple(place)):
+                yield box
 
 
 class Schedule(NamedTuple):
@@ -351,8 +362,9 @@ def _delivering(
     prepared = Prepared(*planned)
     known = known_of(prepared.compiled, prepared.grid.count)
     threads = _threads(asked, budget, prepared.nbytes, prepared.compiled)
-    count, nbytes = prepared.grid.count, prepared.nbytes
-    return Pass(stage, prepared, None, count, threads, nbytes, budget, known, delivery)
+    blocks, nbytes = blocks_left(prepared.grid, known, delivery), prepared.nbytes
+    tasks = len(blocks)
+    return Pass(stage, prepared, None, tasks, threads, nbytes, budget, known, delivery, blocks)
 
 
 def _threads(asked: int | None, budget: Budget, nbytes: int, compiled: Compiled) -> int:
@@ -383,7 +395,7 @@ def job_of(one: Pass, stored: Mapping[Node, np.ndarray]) -> Job:
         return Job(one.tasks, reducing.run, one.threads, around)
     if one.delivery is not None:
         blocks = Blocks(compiled, budget, name, one.delivery.beside(node))
-        work = delivered_block(one.delivery, grid, blocks, known)
+        work = delivered_block(one.delivery, one.blocks, grid, blocks, budget, known)
         return Job(one.tasks, work, one.threads, _around(one, spare, blocks, one.boxes))
     out = stored[node]
     blocks = Blocks(compiled, budget, name)

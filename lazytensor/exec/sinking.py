@@ -133,10 +133,12 @@ def _places_read(source: Source) -> list[str]:
         document = source.to_json()
     except SerializationError:
         return []
-    uri, path = document.get("uri"), document.get("path", "")
+    uri = document.get("uri")
     if not isinstance(uri, str):
         return []
-    return [f"{uri}/{path}" if isinstance(path, str) and path else uri]
+    # Of a folder, of a store and what is in it, or of a file in a folder.
+    inner = document.get("path") or document.get("key")
+    return [f"{uri}/{inner}" if isinstance(inner, str) and inner else uri]
 
 
 def _plain(place: str) -> str:

@@ -216,9 +216,9 @@ class ZipStore(Store):
             head = whole.read(entry.offset, _LOCAL_HEADER)
             start = self._starts[key] = entry.offset + self._data_start(key, entry, head)
         if entry.method == zipfile.ZIP_STORED:
-            return _Section(whole, start, entry.packed, _token(whole, key))
+            return _Section(whole, start, entry.packed, _token(whole, entry))
         inflated = self._inflate(key, entry, whole.read(start, entry.packed))
-        return MemoryObject(inflated, _token(whole, key))
+        return MemoryObject(inflated, _token(whole, entry))
 
     def using(
         self,
@@ -378,9 +378,9 @@ class ZipStore(Store):
         return ((key, entry.size) for key, entry in self._entries.items() if key.startswith(start))
 
 
-def _token(whole: StoredObject, key: str) -> Hashable | None:
-    """Token of an entry: none where the archive has none."""
-    return None if whole.token is None else (whole.token, key)
+def _token(whole: StoredObject, entry: _Entry) -> Hashable | None:
+    """Token of an entry, the one that ``ZipStore.token`` gives: none where the archive has none."""
+    return None if whole.token is None else (whole.token, entry.crc)
 
 
 def _chained(uri: str, key: str, root: str) -> str:

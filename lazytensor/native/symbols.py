@@ -1,12 +1,13 @@
-"""Addresses of C decoders that other packages' shared objects export.
+"""Addresses of C decoders and encoders that other packages' shared objects export.
 
 numcodecs' module for Blosc carries Blosc, Zstandard and LZ4 in one object and hides none of their
 functions; python-deflate's does so with libdeflate. A kernel calls them by address. The objects are
 opened as plain libraries, because importing numcodecs costs 45 ms for its registry.
 
-No version of these packages promises the exports, so each library must decode a known message
-before any of its functions is given away, and a symbol that is missing is ``None``. (python-isal
-exports ``isal_inflate`` as well, but its state is a struct whose layout only its headers tell.)
+No version of these packages promises the exports, so each library must decode a known message, or
+one that it encoded itself, before any of its functions is given away, and a symbol that is missing
+is ``None``. (python-isal exports ``isal_inflate`` as well, but its state is a struct whose layout
+only its headers tell.)
 """
 
 from __future__ import annotations
@@ -70,6 +71,49 @@ def _zstd_works(found: Addresses) -> bool:
     return sizes_agree and out.raw == _PLAIN and bool(failed(bad)) and not failed(good)
 
 
+def _blosc_compresses(found: Addresses) -> bool:
+    packed, out = ctypes.create_string_buffer(512), ctypes.create_string_buffer(len(_PLAIN))
+    encode = _function(
+        found["blosc_compress_ctx"],
+        _int, _int, _int, _size, _size, ctypes.c_char_p, _pointer, _size, ctypes.c_char_p, _size,
+        _int,
+    )  # fmt: skip
+    decode = _function(found["blosc_decompress_ctx"], _int, _pointer, _pointer, _size, _int)
+    size = encode(5, 1, 2, len(_PLAIN), _PLAIN, packed, 512, b"lz4", 0, 1)
+    return 0 < size < len(_PLAIN) and decode(packed, out, 256, 1) == 256 and out.raw == _PLAIN
+
+
+def _lz4_compresses(found: Addresses) -> bool:
+    packed, out = ctypes.create_string_buffer(512), ctypes.create_string_buffer(len(_PLAIN))
+    encode = _function(
+        found["LZ4_compress_fast"], _int, ctypes.c_char_p, _pointer, _int, _int, _int
+    )
+    decode = _function(found["LZ4_decompress_safe"], _int, _pointer, _pointer, _int, _int)
+    size = encode(_PLAIN, packed, len(_PLAIN), 512, 1)
+    return 0 < size < len(_PLAIN) and decode(packed, out, size, 256) == 256 and out.raw == _PLAIN
+
+
+def _zstd_compresses(found: Addresses) -> bool:
+    packed, out = ctypes.create_string_buffer(512), ctypes.create_string_buffer(len(_PLAIN))
+    set_parameter = _function(found["ZSTD_CCtx_setParameter"], _size, _pointer, _int, _int)
+    encode = _function(
+        found["ZSTD_compress2"], _size, _pointer, _pointer, _size, ctypes.c_char_p, _size
+    )
+    decode = _function(found["ZSTD_decompress"], _size, _pointer, _size, _pointer, _size)
+    context = _function(found["ZSTD_createCCtx"], _pointer)()
+    if not context:
+        return False
+    try:
+        told = [set_parameter(context, *setting) for setting in ((100, 1), (201, 1))]
+        size = encode(context, packed, 512, _PLAIN, len(_PLAIN))
+        bad = encode(context, packed, 9, _PLAIN, len(_PLAIN))
+        held = _function(found["ZSTD_sizeof_CCtx"], _size, _pointer)(context)
+    finally:
+        _function(found["ZSTD_freeCCtx"], _size, _pointer)(context)
+    sound = max(told) < 1 << 32 and size < len(_PLAIN) < held < 1 << 32 < bad
+    return sound and decode(out, 256, packed, size) == 256 and out.raw == _PLAIN
+
+
 def _deflate_works(found: Addresses) -> bool:
     out = ctypes.create_string_buffer(len(_PLAIN))
     used, made = ctypes.c_size_t(), ctypes.c_size_t()
@@ -111,6 +155,23 @@ _LIBRARIES = (
         ),
     ),
     _Library(
+        "numcodecs", "blosc", _blosc_compresses, ("blosc_compress_ctx", "blosc_decompress_ctx")
+    ),
+    _Library("numcodecs", "blosc", _lz4_compresses, ("LZ4_compress_fast", "LZ4_decompress_safe")),
+    _Library(
+        "numcodecs",
+        "blosc",
+        _zstd_compresses,
+        (
+            "ZSTD_CCtx_setParameter",
+            "ZSTD_compress2",
+            "ZSTD_createCCtx",
+            "ZSTD_decompress",
+            "ZSTD_freeCCtx",
+            "ZSTD_sizeof_CCtx",
+        ),
+    ),
+    _Library(
         "deflate",
         "_deflate",
         _deflate_works,
@@ -136,6 +197,12 @@ def symbol(name: str) -> int | None:
     - ``int LZ4_decompress_safe(src, dst, srcsize, capacity)``: bytes written, or negative.
     - ``size_t ZSTD_decompressDCtx(context, dst, capacity, src, srcsize)``: bytes written, or an
       error by ``ZSTD_isError``. A context serves one thread.
+    - ``int blosc_compress_ctx(level, shuffle, itemsize, nbytes, src, dest, destsize, name,
+      blocksize, threads)``: bytes written, 0 if they do not fit, or negative. 16 bytes more than
+      there are always do.
+    - ``int LZ4_compress_fast(src, dst, srcsize, capacity, acceleration)``: bytes written, or 0.
+    - ``size_t ZSTD_compress2(context, dst, capacity, src, srcsize)``: bytes written, or an error as
+      above. A context serves one thread.
     - ``int libdeflate_gzip_decompress_ex(decompressor, in, insize, out, capacity, &used, &made)``:
       0 if good. It decodes one member.
 

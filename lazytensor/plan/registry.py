@@ -21,6 +21,7 @@ __all__ = ["Opener", "formats", "open_source", "register", "resolve", "scalar_ty
 # All of ours, since a plan may come to a process that has made none of these sources itself.
 _openers: dict[str, str] = {
     "npy": "lazytensor.io.npy:from_json",
+    "ome-arrow": "lazytensor.io.ome_arrow.scan:from_json",
     "ome-zarr": "lazytensor.io.ome_zarr:from_json",
     "progression": "lazytensor.io.progression:from_json",
     "tenso": "lazytensor.io.tenso.scan:from_json",

@@ -14,7 +14,7 @@ import numpy as np
 
 from lazytensor.plan.source import Box
 
-__all__ = ["Runs", "Sink", "Target"]
+__all__ = ["Runs", "Sink", "Target", "ThriftyTarget"]
 
 Runs = Literal["any", "rather", "only"]
 """Whether boxes have to be runs of elements in C order: they need not, they rather are (each of
@@ -45,6 +45,28 @@ class Target(Protocol):
         the same time in another thread, does no harm. Raises a ``SinkError`` that names the unit;
         ``ValueError`` for values that it does not hold.
         """
+        ...
+
+
+class ThriftyTarget(Target, Protocol):
+    """A target some of whose units need not be written; all of this is optional.
+
+    ``complete``: everything is there already. ``seems_written``, ``has``: of a box of whole units.
+    Both are asked once the sink has begun.
+    """
+
+    complete: bool
+
+    def passes_over(self, value: np.ndarray) -> bool:
+        """Whether units that are all ``value`` (0-d) need not be written."""
+        ...
+
+    def seems_written(self, box: Box) -> bool:
+        """Whether all units are there, as far as a glance tells."""
+        ...
+
+    def has(self, box: Box) -> bool:
+        """Whether all units are there and can be read; those that cannot will be written."""
         ...
 
 

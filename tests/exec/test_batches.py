@@ -185,6 +185,9 @@ class TestWindowReader:
                 origins = starts + np.array(view.domain.inclusive_min)
                 out = np.zeros((n, *shape), expected.dtype)
                 assert reader.read(origins, out) is out
+                apart = [np.zeros(shape[::-1], expected.dtype).T for _ in range(n)]
+                assert reader.read(origins, apart) is apart
+                assert np.array_equal(np.array(apart).reshape(out.shape), out)
                 for start, window in zip(starts.tolist(), out, strict=True):
                     part = tuple(slice(a, a + m) for a, m in zip(start, shape, strict=True))
                     assert np.array_equal(window, expected[part])
@@ -197,6 +200,12 @@ class TestWindowReader:
         reader = WindowReader(node, (4, 4, 4))
         with pytest.raises(ShapeError, match="origins"):
             reader.read([[0, 0]], np.zeros((1, 4, 4, 4), "u2"))
+        unlike = [np.zeros((4, 4, n), "u2")[:, :, :4] for n in (4, 5)]
+        for outs in (unlike, [np.zeros((4, 4, 4), "u2")], [np.zeros((4, 4, 5), "u2")] * 2):
+            with pytest.raises(ShapeError, match="origins"):
+                reader.read([[0, 0, 0]] * 2, outs)
+        with pytest.raises(lt.DTypeError, match="uint16"):
+            reader.read([[0, 0, 0]], np.zeros((1, 4, 4, 4), "u1"))
         with pytest.raises(OutOfBoundsError, match=r"window 1 at \(27, 0, 0\)"):
             reader.read([[0, 0, 0], [27, 0, 0]], np.zeros((2, 4, 4, 4), "u2"))
 

@@ -439,3 +439,17 @@ def test_any_list_of_array_codecs_is_undone(data: st.DataObject) -> None:
     stored = np.ascontiguousarray(array).astype(array.dtype.newbyteorder(order)).tobytes()
     document = array_v3((2, 3, 4), (2, 3, 4), "int32", codecs)
     assert same(read(v3(document, {"c/0/0/0": stored})), expected)
+
+
+@pytest.mark.parametrize("between", [numcodecs.CRC32(), numcodecs.Shuffle(1)], ids=str)
+@pytest.mark.parametrize("compressor", [numcodecs.Blosc(), numcodecs.Zstd()], ids=type)
+def test_a_codec_that_passes_its_input_on_does_not_share_memory_with_the_next(
+    tmp_path: Path, between: Any, compressor: Any
+) -> None:
+    values = (np.arange(90_000) % 30_000).astype("f4").reshape(300, 300)
+    filters = [numcodecs.AsType("i2", "f4"), between]
+    array = written(
+        tmp_path, values, values.shape, zarr_format=2, filters=filters, compressors=compressor
+    )
+    assert same(array[...], values)
+    assert same(lt.scan_zarr(tmp_path)[:, 1:].collect(), values[:, 1:])

@@ -313,3 +313,17 @@ def test_damage_is_noticed(method: int, edits: list[tuple[float, bytes]], cut: f
         except SourceError:
             continue
         assert found is None or bytes(found) == expected, "lost with its name, but not changed"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_handle_has_the_token_of_the_entry(method: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(packed(OBJECTS, method))
+    os.utime(path, (1e9, 1e9))  # as old as a token has to be
+    store = make_store(path)
+    for key in OBJECTS:
+        whole = store.open(key)
+        assert whole is not None
+        with whole:
+            assert whole.token == store.token(key) is not None
+        assert not store.changed(key, whole.token)

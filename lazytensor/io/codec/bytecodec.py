@@ -35,10 +35,12 @@ _LZ4_MOST = 255
 class ByteCodec(ABC):
     """One step of decoding from bytes to bytes. Immutable and thread-safe.
 
-    ``name``: as in the metadata.
+    ``name``: as in the metadata. ``is_view``: without an ``out``, what it decodes to is a part of
+    what it was given.
     """
 
     name: str
+    is_view = False
 
     @abstractmethod
     def decode(

@@ -64,6 +64,8 @@ def jenkins(initial: int) -> Callable[[Buffer], int]:
 class ChecksumCodec(ByteCodec):
     """The data and four bytes of checksum."""
 
+    is_view = True
+
     @abstractmethod
     def check(self, data: memoryview) -> memoryview:
         """The data proper of at least four bytes; ``ChecksumError`` if that is not what it was."""

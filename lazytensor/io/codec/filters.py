@@ -51,6 +51,7 @@ class ShuffleCodec(ByteCodec):
 
     def __init__(self, element_size: int) -> None:
         self.element_size = element_size
+        self.is_view = element_size == 1
 
     def announced(self, data: Buffer, most: int) -> int:
         """The size does not change."""

@@ -34,10 +34,11 @@ class ByteChain:
     size (filters, checksums), and as an upper bound before that.
     """
 
-    __slots__ = ("_sizes", "codecs")
+    __slots__ = ("_sizes", "_slots", "codecs")
 
     def __init__(self, codecs: tuple[ByteCodec, ...]) -> None:
         self.codecs = codecs
+        self._slots = tuple(_slots_of(codecs))
         # Nearly always all chunks decode to one size. Replaced as a whole: threads may race.
         self._sizes: tuple[int, tuple[_Size, ...]] = (-1, ())
 
@@ -70,8 +71,8 @@ class ByteChain:
         codecs = self.codecs
         if codecs:
             if len(codecs) > 1:
-                data = _decode(data, codecs[:-1], self.sizes(size), scratch)
-            return codecs[-1].decode(data, size, out, scratch, _SLOTS[~len(codecs) & 1])
+                data = self._decode(data, codecs[:-1], self.sizes(size), scratch)
+            return codecs[-1].decode(data, size, out, scratch, self._slots[-1])
         if len(data) != size:
             raise ChunkDecodeError(f"expected {size} bytes, found {len(data)}")
         if out is None:
@@ -84,22 +85,34 @@ class ByteChain:
         if not self.codecs and len(data) > most:
             raise ChunkDecodeError(f"expected at most {most} bytes, found {len(data)}")
         sizes = tuple(reversed(list(self._backwards(most, exact=False))))
-        return _decode(data, self.codecs, sizes, scratch)
+        return self._decode(data, self.codecs, sizes, scratch)
+
+    def _decode(
+        self,
+        data: Buffer,
+        codecs: tuple[ByteCodec, ...],
+        sizes: tuple[_Size, ...],
+        scratch: Scratch,
+    ) -> Buffer:
+        """By the first few of the codecs."""
+        for codec, (size, exact), slot in zip(codecs, sizes, self._slots, strict=False):
+            if exact:
+                data = codec.decode(data, size, None, scratch, slot)
+            else:
+                data = codec.decode_bounded(data, size, scratch, slot)
+        return data
 
     def decode_all(self, data: Buffer, most: int) -> Buffer:
         """As ``decode_bounded``, in memory of its own."""
         return self.decode_bounded(data, most, Scratch())
 
 
-def _decode(
-    data: Buffer, codecs: tuple[ByteCodec, ...], sizes: tuple[_Size, ...], scratch: Scratch
-) -> Buffer:
-    for at, (codec, (size, exact)) in enumerate(zip(codecs, sizes, strict=False)):
-        if exact:
-            data = codec.decode(data, size, None, scratch, _SLOTS[at & 1])
-        else:
-            data = codec.decode_bounded(data, size, scratch, _SLOTS[at & 1])
-    return data
+def _slots_of(codecs: tuple[ByteCodec, ...]) -> Iterator[int]:
+    """Where each may put what it decodes to: never where it reads, which a view passes on."""
+    at = 0
+    for codec in codecs:
+        yield _SLOTS[at]
+        at ^= not codec.is_view
 
 
 class ChunkDecoder:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lazytensor.io.ome_arrow.unit_cache import UnitCache
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -31,6 +33,9 @@ class Container(Protocol):
     int64, first row of each group, and the number of rows behind the last. ``zero_copy``: whether
     ``read`` gives views and costs nothing. ``document``: what reopens it (``format``, ``uri``,
     ``key``, ``mmap``), None for what is only in memory. ``suffix``: ``"parquet"`` or ``"arrow"``.
+    ``cache``: where what was decoded of it is kept: for all of the process, or, of what is in
+    memory, as long as the container lives. ``by_element``: whether pixels are not read with
+    a unit, but piece by piece when they are asked for.
     """
 
     identity: Hashable
@@ -40,6 +45,9 @@ class Container(Protocol):
     starts: np.ndarray
     zero_copy: bool
     remote: bool
+    cache: UnitCache
+    by_element: bool
+    suffix: str
     document: Mapping[str, Any] | None
 
     def read(self, group: int, paths: Sequence[Path]) -> pa.RecordBatch:
@@ -50,6 +58,10 @@ class Container(Protocol):
         some out would save nothing). Raises ``FormatError`` for what cannot be decoded,
         ``SourceChangedError``, ``SourceError``. Counts ``bytes_read``.
         """
+        ...
+
+    def read_parts(self, group: int, paths: Sequence[Path]) -> list[pa.RecordBatch]:
+        """The same, as several batches where it is more than one can hold."""
         ...
 
     def stored_nbytes(self, group: int, paths: Sequence[Path]) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lazytensor.errors import FormatError
 from lazytensor.io.store import Buffer, StoredObject
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Check
 from lazytensor.io.tenso.dense_source import ArrayBody, Body, PacketSource, Place
 from lazytensor.io.tenso.describe import describe
@@ -28,7 +29,6 @@ from lazytensor.io.tenso.outline import (
 )
 from lazytensor.io.tenso.quantized_source import quantized_body
 from lazytensor.io.tenso.sparse_source import SparseSource
-from lazytensor.io.tenso.stored import Stored
 
 __all__ = ["AHEAD", "Found", "named", "packets_in", "source_of"]
 

@@ -21,10 +21,10 @@ from lazytensor.errors import SerializationError
 from lazytensor.io.runs import PIECE, Piece, gap_of, held_nbytes, pieces_of, read_pieces
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import StoredObject
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Check, Session
 from lazytensor.io.tenso.sharing import share_pieces
 from lazytensor.io.tenso.storage import TensoStorage
-from lazytensor.io.tenso.stored import Stored
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import TensorSpec, make_spec

@@ -23,13 +23,13 @@ from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.runs import PIECE, Piece, bytes_of, pieces_of
 from lazytensor.io.scratch import STAGE_A, STAGE_B, STAGE_ROW, Scratch, thread_scratch
 from lazytensor.io.store import Buffer, StoredObject
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Session
 from lazytensor.io.tenso.dense_source import CELL, range_of
 from lazytensor.io.tenso.frame import RAW, Frame
 from lazytensor.io.tenso.lz4 import decode_blocks, decode_frame
 from lazytensor.io.tenso.outline import Dense
 from lazytensor.io.tenso.sharing import share_pieces
-from lazytensor.io.tenso.stored import Stored
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.keeping import kept

@@ -16,11 +16,11 @@ from lazytensor.errors import SourceError
 from lazytensor.io.runs import PIECE, Piece, bytes_of, held_nbytes
 from lazytensor.io.scratch import STAGE_A, thread_scratch
 from lazytensor.io.store import StoredObject
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Session
 from lazytensor.io.tenso.decode import unpack_nibbles
 from lazytensor.io.tenso.dense_source import ArrayBody, RunsBody
 from lazytensor.io.tenso.outline import Quantized
-from lazytensor.io.tenso.stored import Stored
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.quantization import QTYPES

@@ -10,6 +10,7 @@ from lazytensor.errors import FormatError, SerializationError, SourceNotFoundErr
 from lazytensor.io.place import file_at
 from lazytensor.io.store import Store, join_key
 from lazytensor.io.store_open import make_store
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.bundle import AHEAD, Found, named, packets_in, source_of
 from lazytensor.io.tenso.checking import VERIFY
 from lazytensor.io.tenso.chunked import DOCUMENT, TensoChunks, is_chunked, open_chunked
@@ -17,7 +18,6 @@ from lazytensor.io.tenso.dense_source import PacketSource, Place
 from lazytensor.io.tenso.outline import Bundle, Packet, Quantized
 from lazytensor.io.tenso.quantized_source import PARTS
 from lazytensor.io.tenso.sparse_source import SparseSource
-from lazytensor.io.tenso.stored import Stored
 
 __all__ = ["Entry", "Opened", "from_json", "open_file", "scan"]
 

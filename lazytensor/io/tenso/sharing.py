@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 
 from lazytensor.io.store import StoredObject
-from lazytensor.io.tenso.stored import Stored
+from lazytensor.io.stored import Stored
 from lazytensor.plan.counters import count as counted
 from lazytensor.plan.stopping import is_stopped
 

@@ -18,12 +18,12 @@ import numpy as np
 from lazytensor.errors import SerializationError
 from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.store import StoredObject
+from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.decode import decode_body
 from lazytensor.io.tenso.dense_source import Place
 from lazytensor.io.tenso.outline import Sparse
 from lazytensor.io.tenso.sparse import check_indices
 from lazytensor.io.tenso.storage import TensoStorage
-from lazytensor.io.tenso.stored import Stored
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Storage, UnitSize
 from lazytensor.plan.spec import TensorSpec, make_spec

@@ -1,4 +1,4 @@
-"""The file that packets lie in, as it was when it was scanned.
+"""A file as it was when it was scanned, for formats of one file.
 
 Whoever scanned it has offsets, which mean nothing in another file. So every handle is compared with
 what was scanned before anything is read through it. What is in memory, or mapped, is a buffer that
