@@ -84,6 +84,7 @@ ROWS = (
     _row("again-list", "read another plane of a file of lists", "again", LIST, times=10, most=1),
     _row("crops", "1 000 crops of 64 x 64 of a dataset, one batch", "crops", FOLDER, fresh=True,
          ratios=((_PACKAGE, 20),)),
+    _row("crops-again", "the same crops again", "crops", FOLDER, ratios=((_PACKAGE, 20),)),
     _row("tiles", "1 000 tiles of 64 x 64 of a dataset, one by one", "tiles", FOLDER, fresh=True,
          ratios=((_PACKAGE, 10),)),
     _row("whole-list", "all of a file of lists", "whole", LIST, fresh=True, ratios=_WITHIN),
@@ -134,9 +135,9 @@ def _arguments() -> argparse.Namespace:
         help="interpreter with ome-arrow 0.1.0 (default: LAZYTENSOR_OME_ARROW_PYTHON or this)",
     )  # fmt: skip
     parser.add_argument(
-        "--images", type=Path,
-        default=Path(os.environ.get("LAZYTENSOR_TEST_DATA", _HERE / "../../shared/data")),
-        help="folder with idr0062A_6001240_z100-139.zarr (default: LAZYTENSOR_TEST_DATA)",
+        "--images", type=Path, default=Path(os.environ.get("LAZYTENSOR_TEST_DATA", "")),
+        help="folder with idr0062A_6001240_z100-139.zarr (default: LAZYTENSOR_TEST_DATA); without "
+        "it, planes are synthetic",
     )  # fmt: skip
     return parser.parse_args()
 

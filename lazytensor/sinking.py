@@ -25,7 +25,7 @@ from lazytensor.plan.sink import Sink
 if TYPE_CHECKING:
     from lazytensor.plan.cost import Estimate
 
-__all__ = ["LazySink", "Made", "check_mode", "collect_sinks", "done", "sink_tenso"]
+__all__ = ["LazySink", "Made", "auto_chunks", "check_mode", "collect_sinks", "done", "sink_tenso"]
 
 Mode = Literal["create", "overwrite"]
 Options = Mapping[str, Any] | None
@@ -326,7 +326,7 @@ def _chunk_sizes(node: Node, chunks: Any) -> tuple[int, ...]:
     if isinstance(chunks, str):
         if chunks != "auto":
             raise ValueError(f"chunks={chunks!r}: expected 'auto', None or an extent for each dim")
-        return _auto_chunks(node)
+        return auto_chunks(node)
     if isinstance(chunks, (int, np.integer)):
         chunks = (chunks,) * node.ndim
     whole = [max(1, n) for n in node.shape]
@@ -337,7 +337,7 @@ def _chunk_sizes(node: Node, chunks: Any) -> tuple[int, ...]:
     return tuple([min(int(size), n) for size, n in zip(sizes, whole, strict=True)])
 
 
-def _auto_chunks(node: Node) -> tuple[int, ...]:
+def auto_chunks(node: Node) -> tuple[int, ...]:
     """The cells of what is read, made of 1 to 16 MiB."""
     cells = zip(node.grid, node.shape, strict=True)
     sizes = [max(1, n if c is None else min(n, c.nominal)) for c, n in cells]

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.io.ome_arrow.ome_arrow_peer import PYTHON as OME_ARROW_PYTHON
+from tests.io.ome_arrow.ome_arrow_peer import needs_ome_arrow
+
 HOME = Path(__file__).parent.parent / "benchmarks"
 ROWS = ["read-lz4", "cast-lz4", "mean-lz4", "chain-raw", "spread-raw", "tiles-random", "batches"]
 OTHERS = {"numexpr": "numexpr", "xarray": "xarray", "blosc2 (in memory)": "blosc2"}
@@ -61,4 +64,12 @@ def test_a_small_run_of_the_packet_benchmark_is_right(data: Path) -> None:
     rows = ("write", "read", "lz4", "open", "slice", "dequantize")
     done = run("packets.py", "--data", data, "--rows", *rows)
     assert "open a file and read 4 MiB of it" in done.stdout
+    assert "WRONG" not in done.stdout and "failed" not in done.stdout
+
+
+@needs_ome_arrow
+def test_a_small_run_of_the_benchmark_of_images_in_tables_is_right(data: Path) -> None:
+    rows = ("schema", "plane", "tiles", "write-bytes")
+    done = run("ome_arrow.py", "--data", data, "--rows", *rows, "--peer", OME_ARROW_PYTHON)
+    assert "open a mapped IPC file, read a plane" in done.stdout
     assert "WRONG" not in done.stdout and "failed" not in done.stdout

@@ -329,7 +329,7 @@ def blocks_left(grid: WorkGrid, known: Known | None, delivery: Delivery) -> Sequ
             for i, n in zip(index, grid.counts, strict=True):
                 number = number * n + i
             found.append(number)
-    return everything if len(found) == grid.count else sorted(found)
+    return everything if len(found) == grid.count else found
 
 
 def delivered_block(

@@ -189,9 +189,12 @@ class Pass(NamedTuple):
         return (grid.box(number) for number in parts.blocks)
 
     def _boxes_to_deliver(self, delivery: Delivery) -> Iterator[Box]:
+        """Those for which something is read."""
         grid = self.prepared.grid
         for number in self.blocks:
             box = grid.box(number)
+            if self.known is not None and self.known.constant_in(box) is not None:
+                continue
             place = [(lo - o, hi - o) for (lo, hi), o in zip(box, grid.origin, strict=True)]
             if not delivery.seems_written(tuple(place)):
                 yield box

@@ -31,7 +31,8 @@ from lazytensor.io.linux import renameat2 as _renameat2
 from lazytensor.io.store import Buffer
 
 __all__ = [
-    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "named", "read_at", "write_all",
+    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "is_locked", "left_behind", "named",
+    "read_at", "write_all",
 ]  # fmt: skip
 
 Mode = Literal["create", "overwrite"]
@@ -398,8 +399,9 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _clear(folder: str, name: str) -> None:
-    """Remove what killed processes have left that wrote to the same place."""
+def left_behind(folder: str, name: str) -> Iterator[tuple[str, int]]:
+    """What killed processes have left that wrote to a place: paths, each with a descriptor that has
+    its lock until the next one is asked for."""
     try:
         import fcntl
     except ImportError:
@@ -412,9 +414,39 @@ def _clear(folder: str, name: str) -> None:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path)
+                yield path, fd
             finally:
                 os.close(fd)
+
+
+def _clear(folder: str, name: str) -> None:
+    """Remove what killed processes have left that wrote to the same place."""
+    for path, _ in left_behind(folder, name):
+        with suppress(OSError):
+            _remove(path)
+
+
+def is_locked(folder: str, name: str) -> str | None:
+    """The hidden name of something that somebody is writing to a place; None if nobody is, or there
+    are no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    for one in os.listdir(folder):
+        if not _is_ours(one, name):
+            continue
+        with suppress(FileNotFoundError):
+            fd = os.open(os.path.join(folder, one), os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return one
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+    return None
 
 
 def _hidden(name: str) -> str:

@@ -23,7 +23,7 @@ from lazytensor.io.store import Buffer
 from lazytensor.io.store_open import file_system
 from lazytensor.io.store_retry import patiently, shown
 
-__all__ = ["Place", "RemoteFile", "RemoteFolder", "place_of", "staged_file", "staged_folder"]
+__all__ = ["Place", "Remote", "RemoteFile", "RemoteFolder", "place_of", "staged_file", "staged_folder"]
 
 _T = TypeVar("_T")
 _FRESH = re.compile(r"\w+-[0-9a-f]{12}")
@@ -107,7 +107,7 @@ def staged_folder(
     return RemoteFolder(place, mode, label, mark, known)
 
 
-class _Remote:
+class Remote:
     """What both kinds ask of a file system."""
 
     def __init__(self, place: Place, label: str) -> None:
@@ -176,7 +176,7 @@ class RemoteFolder:
         known: Callable[[bytes], str | None],
     ) -> None:
         self._known = known
-        self._remote = _Remote(place, label)
+        self._remote = Remote(place, label)
         self._fs, self._path = place.fs, place.path
         self._mode = mode
         self._mark = mark
@@ -261,7 +261,7 @@ class RemoteFile(StagedFile):
     def __init__(self, place: Place, mode: Mode, label: str) -> None:
         super().__init__(os.path.join(tempfile.gettempdir(), "lazytensor"), mode, label)
         self._place = place
-        self._remote = _Remote(place, label)
+        self._remote = Remote(place, label)
 
     def _refuse(self) -> None:
         if not self._remote.exists(self._place.path):

@@ -34,7 +34,7 @@ from lazytensor.plan.serde_values import (
     fail,
 )
 
-__all__ = ["VERSION", "content_key", "dumps", "from_document", "loads", "to_document"]
+__all__ = ["VERSION", "content_key", "dumps", "from_document", "loads", "stable_key", "to_document"]
 
 VERSION = 1
 INLINE_LIMIT = 64 * 1024
@@ -43,6 +43,9 @@ INLINE_LIMIT = 64 * 1024
 _MAGIC = b"\x89LZTPLAN"
 _HEADER = struct.Struct("<8sQ")
 _ALIGNMENT = 64
+_LARGE = 4 << 20
+_SAMPLED = 16
+"""Elements along each dim that are looked at, at least, of arrays above ``_LARGE`` bytes."""
 
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -286,27 +289,55 @@ def content_key(node: Node) -> str:
     >>> content_key(array_node(np.arange(3))) == content_key(array_node(np.arange(3)))
     True
     """
+    return _key(node, _KeyWriter())
+
+
+def stable_key(node: Node) -> str | None:
+    """Digest of a plan that another process would find too; None where there is none.
+
+    As ``content_key``, but that of a large array in memory only its shape, dtype and some of its
+    elements count, since looking at all may take longer than writing them.
+
+    >>> from lazytensor.plan.memory import array_node
+    >>> stable_key(array_node(np.arange(3))) == stable_key(array_node(np.arange(3)))
+    True
+    """
+    writer = _KeyWriter(sampled=True)
+    found = _key(node, writer)
+    return None if writer.by_identity else found
+
+
+def _key(node: Node, writer: _KeyWriter) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    writer = _KeyWriter()
     for part in walk(node):
         digest.update(json.dumps(writer.write(part), sort_keys=True).encode())
     return digest.hexdigest()
 
 
 class _KeyWriter(_Writer):
-    """Writes entries that identify: large data by digest, what has no document by identity."""
+    """Writes entries that identify: large data by digest, what has no document by identity.
 
-    def __init__(self) -> None:
+    ``sampled``: of arrays above ``_LARGE`` bytes by that of some elements. ``by_identity``: whether
+    anything was written by its identity.
+    """
+
+    def __init__(self, *, sampled: bool = False) -> None:
         super().__init__(lambda data, what: hashlib.blake2b(data, digest_size=16).hexdigest())
+        self._sampled = sampled
+        self.by_identity = False
 
     def write(self, node: Node) -> dict[str, Any]:
         """One entry, with the state of a file's metadata beside its location."""
         if isinstance(node, Scan) and not isinstance(node.source, MemorySource):
             self._numbers[node] = len(self._numbers)
             return {"kind": "Scan", "source": self._source(node)}
+        if isinstance(node, Scan) and self._sampled and node.nbytes > _LARGE:
+            self._numbers[node] = len(self._numbers)
+            return {"kind": "Scan", "sample": self._sample(node)}
         try:
             return super().write(node)
         except SerializationError:
+            self.by_identity = True
             self._numbers[node] = len(self._numbers)
             inputs = [self.node(child) for child in node.inputs]
             return {"kind": type(node).__name__, "identity": id(node), "inputs": inputs}
@@ -315,4 +346,12 @@ class _KeyWriter(_Writer):
         try:
             return [node.source.to_json(), repr(node.source.key)]
         except SerializationError:
+            self.by_identity = True
             return ["identity", repr(node.source.key), dtype_to_json(node.dtype)]
+
+    def _sample(self, node: Scan) -> list[Any]:
+        array = node.source.array
+        assert array is not None
+        some = array[tuple([slice(None, None, max(1, n // _SAMPLED)) for n in array.shape])]
+        data = str(some.tolist()).encode() if array.dtype.kind == "T" else some.tobytes()
+        return [dtype_to_json(array.dtype), list(array.shape), self.data(data, "")]

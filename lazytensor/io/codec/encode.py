@@ -200,6 +200,16 @@ class EncodeChain:
         self.is_raw = self._last is None
         """Whether the data itself is stored: it must stay as it is until it was written."""
 
+    def most(self, size: int) -> tuple[int, int]:
+        """What ``size`` bytes become at most, and how many lie in the scratch meanwhile."""
+        aside = 0
+        for step in self._steps:
+            size = step.bound(size)
+            aside += size
+        for step in (self._last, self._tail):
+            size = size if step is None else step.bound(size)
+        return size, aside
+
     def encode(self, data: Buffer, room: Room, scratch: Scratch) -> None:
         """Add data to the object in ``room``; it is not in ``STAGE_B`` of the scratch.
 

@@ -183,7 +183,7 @@ def made(
 
     length, nulls = (int(n) for n in batch.nodes[slot.node])
     if pa.types.is_null(slot.type):
-        return pa.nulls(length)
+        return _nulls(length)
     whole = slot is not hollow
     last = slot.last if whole else slot.first + _frame(slot)
     own: list[Any] = [buffers[i] for i in range(slot.first, last)]
@@ -191,7 +191,7 @@ def made(
         own[0] = None
     nulls = -1 if nulls else 0
     if not whole:
-        items = pa.nulls(_items_of(slot, length, batch))
+        items = _nulls(_items_of(slot, length, batch))
         kind = _lists(slot.type, items.type)
         return pa.Array.from_buffers(kind, length, own, nulls, children=[items])
     below = _wanted_below(slot, names)
@@ -203,6 +203,13 @@ def made(
     elif slot.form == LIST and not pa.types.is_map(kind):
         kind = _lists(kind, children[0].type)
     return pa.Array.from_buffers(kind, length, own, nulls, children=children)
+
+
+def _nulls(length: int) -> pa.Array:
+    """Nulls that take no memory, however many a file claims that there are."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.null(), length, [None])
 
 
 def _lists(kind: pa.DataType, items: pa.DataType) -> pa.DataType:

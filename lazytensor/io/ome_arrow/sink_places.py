@@ -112,7 +112,9 @@ class Held:
         self._files = files
         self._label = label
         self._state = self._states()
-        self._lock = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        # Windows opens no folders, and has no such locks.
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+        self._lock = -1 if os.name == "nt" else os.open(path, flags)
         if not _locked(self._lock):
             self.release()
             raise SinkError(f"{label}: somebody else is adding images to it")

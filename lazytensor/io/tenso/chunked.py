@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.errors import DTypeError, FormatError, SerializationError, SourceNotFoundError
+from lazytensor.io.axis_json import axis_from_json
 from lazytensor.io.store import Loaded, Store, join_key
 from lazytensor.io.store_open import resolve_store
 from lazytensor.io.tenso.chunk_layout import Quant, TensoLayout
@@ -55,7 +56,6 @@ _VERIFY = ("whole", "always", "never")
 _REQUIRED = ("format", "version", "shape", "chunks", "dtype", "fill_value", "key", "compress",
              "integrity", "quant")  # fmt: skip
 _OPTIONAL = ("dims", "axes", "origin", "attributes")
-_AXIS = ("name", "kind", "unit", "scale", "offset", "labels")
 _LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
 _NAME = r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})"
 _LEAST = -(1 << 62)
@@ -248,30 +248,7 @@ def _parse_axes(fields: Fields, rank: int) -> tuple[Axis, ...] | None:
     axes = fields.objects("axes")
     if len(axes) != rank:
         raise fields.wrong("axes", f"{rank} objects, one per dimension")
-    return tuple(map(_parse_axis, axes))
-
-
-def _parse_axis(fields: Fields) -> Axis:
-    unknown = sorted(set(fields.document) - set(_AXIS))
-    if unknown:
-        raise FormatError(f"{fields.where}: expected no key {unknown[0]!r}")
-    texts: dict[str, str | None] = {}
-    for key in ("name", "kind", "unit"):
-        value = fields.document.get(key)
-        texts[key] = None if value is None else fields.text(key)
-    labels = fields.document.get("labels")
-    if labels is not None:
-        labels = fields.items("labels")
-        if not all(isinstance(label, str) for label in labels):
-            raise fields.wrong("labels", "a list of strings")
-    return Axis(
-        texts["name"] or "",
-        texts["kind"],
-        texts["unit"],
-        None if fields.document.get("scale") is None else fields.number("scale"),
-        fields.number("offset") if "offset" in fields.document else 0.0,
-        None if labels is None else tuple(labels),
-    )
+    return tuple(map(axis_from_json, axes))
 
 
 class TensoChunks(ZarrSource):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
+from lazytensor.io.axis_json import axis_to_json
 from lazytensor.io.staging import Mode, StagedFile
 from lazytensor.io.staging_remote import Place, staged_file, staged_folder
 from lazytensor.io.tenso.bodies import Body, CompressedBody, PackedBody, PlainBody
@@ -406,7 +407,7 @@ def _document(
         "integrity": integrity,
         "quant": quant,
         "dims": [axis.name for axis in meaning.axes],
-        "axes": [_axis(axis) for axis in meaning.axes],
+        "axes": [axis_to_json(axis) for axis in meaning.axes],
         "attributes": dict(meaning.attributes),
     }
     if any(meaning.origin):
@@ -415,16 +416,3 @@ def _document(
         return json.dumps(document, indent=1, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(f"the attributes are no JSON: {error}") from None
-
-
-def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "name": axis.name,
-        "kind": axis.kind,
-        "unit": axis.unit,
-        "scale": axis.scale,
-        "offset": axis.offset,
-    }
-    if axis.labels is not None:
-        found["labels"] = list(axis.labels)
-    return found

@@ -8,6 +8,7 @@ full shape, and what lies outside the array holds the fill value.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 
 import numpy as np
 
@@ -61,6 +62,10 @@ class ObjectEncoder(ABC):
         if self.dtype.kind == "T":
             return bool((values == self.fill).all())
         return _all_are(values, self._element, encoding_memory()[1])
+
+    @abstractmethod
+    def memory(self) -> tuple[int, int]:
+        """Bytes of an encoded object at most, and what is held beside it and its values."""
 
     @abstractmethod
     def put(self, values: np.ndarray, room: Room, scratch: Scratch, *, keep_empty: bool) -> bool:
@@ -132,6 +137,11 @@ class ChunkEncoder(ObjectEncoder):
         self.chain.encode(data, room, scratch)
         return True
 
+    def memory(self) -> tuple[int, int]:
+        """Beside the object there may be the values in order, and what encoders hand on."""
+        encoded, aside = self.chain.most(self._nbytes)
+        return encoded, aside + self._nbytes
+
     def _ordered(self, values: np.ndarray, take: Take) -> Buffer:
         """The bytes of a whole chunk: of the values themselves, if they lie so."""
         turned = values.transpose(self._axes)
@@ -166,6 +176,12 @@ class TextEncoder(ObjectEncoder):
         self.chain = chain
         self._axes = decoder.axes
         self._write = write
+
+    def memory(self) -> tuple[int, int]:
+        """Of strings as long as their places in memory; nobody knows how long others are."""
+        nbytes = prod(self.shape) * self.dtype.itemsize
+        encoded, aside = self.chain.most(nbytes)
+        return encoded, aside + 2 * nbytes
 
     def put(self, values: np.ndarray, room: Room, scratch: Scratch, *, keep_empty: bool) -> bool:
         """Pad and encode them."""

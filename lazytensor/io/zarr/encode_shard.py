@@ -46,6 +46,15 @@ class ShardEncoder(ObjectEncoder):
         self._index = layout.index
         self._outer = outer
 
+    def memory(self) -> tuple[int, int]:
+        """Encoded chunks follow each other; beside them there is one that is being encoded."""
+        each, aside = self.inner.memory()
+        encoded = prod(self._index.counts) * each + self._index.stored_nbytes
+        if self._outer.is_raw:
+            return encoded, aside
+        packed, more = self._outer.most(encoded)
+        return packed, aside + more + 2 * encoded
+
     def put(self, values: np.ndarray, room: Room, scratch: Scratch, *, keep_empty: bool) -> bool:
         """Encode what there is, chunk by chunk."""
         if self._outer.is_raw:

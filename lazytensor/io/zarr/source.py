@@ -24,6 +24,7 @@ from lazytensor.io.zarr.disk_cached import DiskReader
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.presence import stored_objects
+from lazytensor.io.zarr.world import world_axes
 from lazytensor.plan.caching import CACHING
 from lazytensor.plan.source import Box, Consumer, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
@@ -46,7 +47,7 @@ class ZarrSource:
     """One zarr array, readable by box from any thread.
 
     ``node``: where its metadata was found (must be an array). ``dims``, ``axes``: names and world
-    meaning, those of the metadata by default. ``missing``: ``"fill"`` reads absent objects as the
+    meaning, those of the metadata (``world_axes``) by default. ``missing``: ``"fill"`` reads absent objects as the
     fill value, ``"raise"`` makes them a ``SourceNotFoundError``; chunks that a shard's index
     declares empty are the fill value either way. ``reopen``: what ``to_json`` answers instead of
     naming the array itself. ``pyramid``: the resolutions it belongs to.
@@ -89,7 +90,7 @@ class ZarrSource:
             meta.shape,
             meta.dtype,
             dims=meta.dimension_names if dims is None else dims,
-            axes=axes,
+            axes=world_axes(meta.attributes, len(meta.shape)) if axes is None else axes,
             chunks=meta.read_cells,
             together=meta.cells_together,
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["needs_ome_arrow", "run"]
+__all__ = ["PYTHON", "needs_ome_arrow", "run"]
 
 PYTHON = os.environ.get("LAZYTENSOR_OME_ARROW_PYTHON") or sys.executable
 

@@ -63,19 +63,23 @@ def _whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and low <= value <= high
 
 
-def _payload(piece: Record, count: int, dtype: np.dtype) -> tuple[int, Any]:
+def _payload(piece: Record, count: int, dtype: np.dtype) -> tuple[Any, Any]:
     """Whether the pixels of a piece are good, and what they are."""
     if "pixel_bytes" not in piece:
         pixels = piece.get("pixels")
-        if pixels is None or len(pixels) != count or None in pixels:
+        if pixels is None or len(pixels) != count:
             return BAD, 0
-        if not all(_whole(value, 0, np.iinfo(dtype).max) for value in pixels):
-            return BAD, 0
-        return GOOD, pixels
+        good = [_whole(value, 0, np.iinfo(dtype).max) for value in pixels]
+        if all(good):
+            return GOOD, pixels
+        # Those beside one that is wrong may be read or not.
+        return np.where(good, ANY, BAD), 0
     if piece["dtype"] not in (None, dtype.name) or piece["pixel_bytes"] is None:
         return BAD, 0
     if piece["compression"] is not None:
-        return (ANY, 0) if piece.get("damaged") else (GOOD, piece["held"])
+        if piece.get("damaged"):
+            return ANY, 0
+        return (GOOD, piece["held"]) if len(piece["held"]) == count else (BAD, 0)
     raw = piece["pixel_bytes"]
     return (GOOD, np.frombuffer(raw, dtype)) if len(raw) == count * dtype.itemsize else (BAD, 0)
 
@@ -85,10 +89,9 @@ def oracle(made: Record) -> tuple[np.ndarray, np.ndarray] | None:
     meta = made["pixels_meta"]
     if made["type"] not in ("ome.arrow", None) or meta is None:
         return None
-    try:
-        dtype = np.dtype(meta["type"])
-    except TypeError:
+    if meta["type"] not in ("uint16", "int8"):
         return None
+    dtype = np.dtype(meta["type"])
     sizes = [meta[f"size_{axis}"] for axis in AXES]
     grid = made["chunk_grid"] or {}
     if not all(_whole(n, 1, 1 << 12) for n in sizes) or grid.get("chunk_order") not in (
@@ -111,8 +114,8 @@ def oracle(made: Record) -> tuple[np.ndarray, np.ndarray] | None:
         box = tuple(slice(o, o + e) for o, e in zip(origin, extent, strict=True))
         good, pixels = _payload(piece, int(np.prod(extent)), dtype)
         twice = state[box] != MISSING
-        values[box] = np.reshape(pixels, extent) if good == GOOD else 0
-        state[box] = np.where(twice, BAD, good)
+        values[box] = np.reshape(pixels, extent) if np.ndim(pixels) else pixels
+        state[box] = np.where(twice, BAD, np.reshape(good, extent) if np.ndim(good) else good)
     return state, values
 
 
