@@ -97,17 +97,14 @@ class Arrow(Files):
         import pyarrow.parquet as pq
 
         super().__init__(folder)
-        pa.set_cpu_count(1)
         self.pa, self.pq = pa, pq
 
     def _leaf(self, file: str) -> Any:
         """The column of pixels, as one array."""
         if file == FOLDER:
             found = self.pq.ParquetFile(self.folder / FOLDER / "chunks.parquet")
-            return found.read(columns=["pixel_bytes"], use_threads=False).column(0)
-        read = self.pq.ParquetFile(self.folder / file).read(
-            columns=[PIXELS[file]], use_threads=False
-        )
+            return found.read(columns=["pixel_bytes"]).column(0)
+        read = self.pq.ParquetFile(self.folder / file).read(columns=[PIXELS[file]])
         name = PIXELS[file].rpartition(".")[2]
         return read.column(0).chunk(0).field("chunks").values.field(name)
 
@@ -243,15 +240,12 @@ class Package(Files):
 
 
 class Ours(Files):
-    """Plans, on one thread."""
+    """Plans."""
 
     def __init__(self, folder: Path) -> None:
-        import pyarrow as pa
-
         import lazytensor as lt
 
         super().__init__(folder)
-        pa.set_cpu_count(1)
         self.lt = lt
 
     def _scan(self, file: str) -> Any:
@@ -285,7 +279,7 @@ class Ours(Files):
 
         def work(_: int) -> list[np.ndarray]:
             view = self.lt.ome.view(self._scan(file), c=c, z=planes, layout="TCZYX")
-            return list(self.lt.ome.iter_tiles(view, (1, SIDE, SIDE), prefetch=0))
+            return list(self.lt.ome.iter_tiles(view, (1, SIDE, SIDE)))
 
         return work
 
@@ -386,7 +380,6 @@ def _digest_written(path: Path) -> str:
 
 def main() -> None:
     """Serve until standard input ends: ``ome_arrow_server.py NAME``."""
-    os.environ["LAZYTENSOR_THREADS"] = "1"
     server = Server(sys.argv[1])
     serve({"prepare": server.prepare, "measure": server.measure})
 

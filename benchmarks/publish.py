@@ -19,6 +19,7 @@ def main() -> int:
     """The first exit status that is not 0, or 0; a script that fails keeps none from running."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--fused-python", default=sys.executable, help="as in run.py")
+    parser.add_argument("--ome-arrow-python", default=sys.executable, help="--peer of ome_arrow.py")
     arguments = parser.parse_args()
     fused = ["--fused-python", arguments.fused_python]
     statuses = [
@@ -27,6 +28,7 @@ def main() -> int:
             ("engine.py", ["--start", "15"]),
             ("engine_scaling.py", []),
             ("packets.py", []),
+            ("ome_arrow.py", ["--peer", arguments.ome_arrow_python]),
             ("run.py", fused),
             ("remote.py", []),
             ("memory.py", fused),
