@@ -1,8 +1,8 @@
 """Times images in OME-Arrow tables: ``python benchmarks/ome_arrow.py --help``.
 
-Beside the package ome-arrow 0.1.0 and the bare reads of pyarrow, all asked in turn as in ``run.py``,
-and each on as many threads as it takes by itself. The package has an interpreter of its own, ``--peer`` or the environment variable
-LAZYTENSOR_OME_ARROW_PYTHON; it also writes the files.
+Beside the package ome-arrow 0.1.0 and the bare reads of pyarrow, all asked in turn as in
+``run.py``, and each on as many threads as it takes by itself. The package has an interpreter of its
+own, ``--peer`` or the environment variable LAZYTENSOR_OME_ARROW_PYTHON; it also writes the files.
 """
 
 from __future__ import annotations
