@@ -13,10 +13,11 @@ from lazytensor.errors import FormatError
 from lazytensor.io.store import Buffer, StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Check
-from lazytensor.io.tenso.dense_source import ArrayBody, Body, PacketSource, Place
+from lazytensor.io.tenso.dense_source import ArrayBody, Body, PacketSource
 from lazytensor.io.tenso.describe import describe
 from lazytensor.io.tenso.frame_source import FrameBody
 from lazytensor.io.tenso.header import MAGIC
+from lazytensor.io.tenso.in_packet import Place
 from lazytensor.io.tenso.outline import (
     Bundle,
     Dense,

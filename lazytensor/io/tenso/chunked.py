@@ -29,11 +29,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.errors import DTypeError, FormatError, SerializationError, SourceNotFoundError
-from lazytensor.io.axis_json import axis_from_json
 from lazytensor.io.store import Loaded, Store, join_key
 from lazytensor.io.store_open import resolve_store
 from lazytensor.io.tenso.chunk_layout import Quant, TensoLayout
 from lazytensor.io.tenso.header import CODES, MAX_ELEMENTS, MAX_NDIM
+from lazytensor.io.zarr.axis_json import axis_from_json
 from lazytensor.io.zarr.document import Fields, parse_json
 from lazytensor.io.zarr.fill_values import parse_fill_value
 from lazytensor.io.zarr.keys import KeyEncoding

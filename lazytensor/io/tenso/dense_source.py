@@ -10,67 +10,27 @@ megabytes, which are one range of the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
-from lazytensor.errors import SerializationError
 from lazytensor.io.runs import PIECE, Piece, gap_of, held_nbytes, pieces_of, read_pieces
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.checking import Check, Session
+from lazytensor.io.tenso.in_packet import InPacket, Place
 from lazytensor.io.tenso.sharing import share_pieces
-from lazytensor.io.tenso.storage import TensoStorage
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Reading, Storage, UnitSize
-from lazytensor.plan.spec import TensorSpec, make_spec
+from lazytensor.plan.spec import make_spec
 
-__all__ = ["ArrayBody", "Body", "PacketSource", "Place", "RunsBody", "cells_of", "range_of"]
+__all__ = ["ArrayBody", "Body", "PacketSource", "RunsBody", "cells_of", "range_of"]
 
 CELL = 4 << 20
 """Bytes of a virtual chunk, about: two of them are a task."""
-
-
-class Place:
-    """Which packet of a file a source reads, and how it was asked to.
-
-    ``path``: number of the packet in the file, then keys of the bundles that it is in. ``part``:
-    which part of the packet. ``document``: what reopens it, beside the place of the file.
-    """
-
-    __slots__ = ("legacy", "part", "path", "verify")
-
-    def __init__(
-        self, path: tuple[int | str, ...], part: str, verify: str, *, legacy: bool
-    ) -> None:
-        self.path = path
-        self.part = part
-        self.verify = verify
-        self.legacy = legacy
-
-    @property
-    def identity(self) -> Hashable:
-        """Equal for the same."""
-        return self.path, self.part, self.verify, self.legacy
-
-    @property
-    def suffix(self) -> str:
-        """What names the packet behind the name of the file; nothing of a file of one."""
-        keys = self.path[1:] if self.path[0] == 0 else self.path
-        return "".join(f"[{key!r}]" for key in keys)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a document has it."""
-        return {
-            "packet": list(self.path),
-            "part": self.part,
-            "verify": self.verify,
-            "legacy": self.legacy,
-        }
 
 
 class Body(Protocol):
@@ -278,14 +238,12 @@ class ArrayBody(RunsBody):
         return held_nbytes(self.stop - self.start, far=self._remote)
 
 
-class PacketSource:
+class PacketSource(InPacket):
     """One array in a packet.
 
     ``body``: its values; ``check``: its checksum, if it has one and is to be checked. ``facts``:
     what ``storage`` says of it. ``make(stored, place, packet)`` makes it anew.
     """
-
-    padded = False
 
     def __init__(
         self,
@@ -298,21 +256,14 @@ class PacketSource:
         facts: Mapping[str, Any],
         make: Callable[..., Any],
     ) -> None:
-        self._stored = stored
-        self._place = place
-        self._body = body
-        self._check = check
-        self._packet = packet
-        self._facts = facts
-        self._make = make
         native = body.dtype.newbyteorder("=")
         self._cells = cells_of(shape, native.itemsize, body.cell, body.align)
-        self.spec: TensorSpec = make_spec(shape, native, chunks=self._cells)
-        self.key: Hashable = ("tenso", stored.identity, place.identity)
+        super().__init__(
+            make_spec(shape, native, chunks=self._cells), stored, place, packet, facts, make
+        )
+        self._body = body
+        self._check = check
         self.array: np.ndarray | None = self._view()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._make, (self._stored, self._place, self._packet)
 
     def _view(self) -> np.ndarray | None:
         """The values where they are, if they are in memory as NumPy wants them.
@@ -327,19 +278,6 @@ class PacketSource:
         return np.ndarray(self.spec.shape, self.spec.dtype, data, body.start)
 
     @property
-    def label(self) -> str:
-        """``"tenso <place>"``."""
-        return f"tenso {self._stored.name}{self._place.suffix}"
-
-    def __repr__(self) -> str:
-        return f"PacketSource({self.label!r}, shape={self.spec.shape}, dtype={self.spec.dtype})"
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """The format has none."""
-        return {}
-
-    @property
     def remote(self) -> bool:
         """Whether every read is a round trip over a network."""
         return self._stored.remote and self.array is None
@@ -347,21 +285,7 @@ class PacketSource:
     @property
     def storage(self) -> Storage:
         """How the packet is stored."""
-        facts = TensoStorage(
-            uri=self._stored.store.uri or self._stored.name,
-            path="/".join(map(str, self._place.path[1:])),
-            shape=self.spec.shape,
-            chunks=self._cells,
-            codecs=self._body.codecs,
-            metadata=MappingProxyType(dict(self._facts)),
-            key=self.key,
-            sizes=(self._body.stop - self._body.start, self.spec.nbytes),
-        )
-        return cast("Storage", facts)  # the protocol cannot say that its fields are read only
-
-    def check(self) -> None:
-        """``SourceChangedError`` when the file is another one than was scanned."""
-        self._stored.check()
+        return self._storage(self._cells, self._body.codecs, self._body.stop - self._body.start)
 
     def read_into(self, box: Box, out: np.ndarray) -> None:
         """Fill ``out`` with the box.
@@ -457,16 +381,3 @@ class PacketSource:
             at = max(at, found[1]) if found[0] <= at else at
         start, stop = self._check.before
         return self._check.beside if at == whole else (stop - start if begun else 0)
-
-    def to_json(self) -> dict[str, Any]:
-        """Where the file and the packet are; ``SerializationError`` for bytes in memory."""
-        uri = self._stored.store.uri
-        if uri is None:
-            raise SerializationError(f"{self.label}: bytes in memory have no location to refer to")
-        return {
-            "format": "tenso",
-            "uri": uri,
-            "key": self._stored.key,
-            "mmap": self._stored.mapped,
-            **self._place.to_json(),
-        }

@@ -14,7 +14,8 @@ from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.bundle import AHEAD, Found, named, packets_in, source_of
 from lazytensor.io.tenso.checking import VERIFY
 from lazytensor.io.tenso.chunked import DOCUMENT, TensoChunks, is_chunked, open_chunked
-from lazytensor.io.tenso.dense_source import PacketSource, Place
+from lazytensor.io.tenso.dense_source import PacketSource
+from lazytensor.io.tenso.in_packet import Place
 from lazytensor.io.tenso.outline import Bundle, Packet, Quantized
 from lazytensor.io.tenso.quantized_source import PARTS
 from lazytensor.io.tenso.sparse_source import SparseSource

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.errors import DTypeError, ShapeError
-from lazytensor.io.axis_json import axis_to_json
 from lazytensor.io.staging import Mode, StagedFile
 from lazytensor.io.staging_remote import Place, staged_file, staged_folder
 from lazytensor.io.tenso.bodies import Body, CompressedBody, PackedBody, PlainBody
@@ -26,6 +25,7 @@ from lazytensor.io.tenso.encode import begin, check_shape, dense_parts, quantize
 from lazytensor.io.tenso.header import QUANTIZED, Flag, code_of
 from lazytensor.io.tenso.outline import FOOTER
 from lazytensor.io.tenso.quantizing import Quantizing, quantize_array
+from lazytensor.io.zarr.axis_json import axis_to_json
 from lazytensor.plan.quantization import QTYPES, SCHEMES, QuantizedArray, layout_of
 from lazytensor.plan.sink import Runs, Target
 from lazytensor.plan.source import Box

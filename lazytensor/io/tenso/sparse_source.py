@@ -8,25 +8,22 @@ in scipy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lazytensor.errors import SerializationError
 from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.decode import decode_body
-from lazytensor.io.tenso.dense_source import Place
+from lazytensor.io.tenso.in_packet import InPacket, Place
 from lazytensor.io.tenso.outline import Sparse
 from lazytensor.io.tenso.sparse import check_indices
-from lazytensor.io.tenso.storage import TensoStorage
 from lazytensor.plan.counters import count
 from lazytensor.plan.source import Box, Fetched, Read, Storage, UnitSize
-from lazytensor.plan.spec import TensorSpec, make_spec
+from lazytensor.plan.spec import make_spec
 
 __all__ = ["SparseSource"]
 
@@ -67,11 +64,11 @@ class _Elements(NamedTuple):
         return self.rows[first:last].astype(np.int64) - lo
 
 
-class SparseSource:
+class SparseSource(InPacket):
     """One sparse matrix. ``make(stored, place, packet)`` makes it anew."""
 
     array: np.ndarray | None = None
-    padded = False
+    _packet: Sparse
 
     def __init__(
         self,
@@ -81,32 +78,10 @@ class SparseSource:
         facts: Mapping[str, Any],
         make: Callable[..., Any],
     ) -> None:
-        self._stored = stored
-        self._place = place
-        self._packet = packet
-        self._facts = facts
-        self._make = make
+        dtype = packet.parts["data"].dtype.newbyteorder("=")
+        super().__init__(make_spec(packet.shape, dtype), stored, place, packet, facts, make)
         self._turns = OneAtATime()
         self._elements: _Elements | None = None
-        dtype = packet.parts["data"].dtype.newbyteorder("=")
-        self.spec: TensorSpec = make_spec(packet.shape, dtype)
-        self.key: Hashable = ("tenso", stored.identity, place.identity)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._make, (self._stored, self._place, self._packet)
-
-    @property
-    def label(self) -> str:
-        """``"tenso <place>"``."""
-        return f"tenso {self._stored.name}{self._place.suffix}"
-
-    def __repr__(self) -> str:
-        return f"SparseSource({self.label!r}, shape={self.spec.shape}, dtype={self.spec.dtype})"
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """The format has none."""
-        return {}
 
     @property
     def remote(self) -> bool:
@@ -119,26 +94,11 @@ class SparseSource:
         parts = self._packet.parts.values()
         codecs = [{"name": self._packet.kind}]
         codecs += [{"name": "lz4"}] * any(part.frame is not None for part in parts)
-        facts = TensoStorage(
-            uri=self._stored.store.uri or self._stored.name,
-            path="/".join(map(str, self._place.path[1:])),
-            shape=self.spec.shape,
-            chunks=self.spec.shape,
-            codecs=tuple(codecs),
-            metadata=MappingProxyType(dict(self._facts)),
-            key=self.key,
-            sizes=(self._nbytes, self.spec.nbytes),
-            fill_value=self.spec.dtype.type(0),
-        )
-        return cast("Storage", facts)  # the protocol cannot say that its fields are read only
+        return self._storage(self.spec.shape, tuple(codecs), self._nbytes, self.spec.dtype.type(0))
 
     @property
     def _nbytes(self) -> int:
         return sum(part.stop - part.body[0] for part in self._packet.parts.values())
-
-    def check(self) -> None:
-        """``SourceChangedError`` when the file is another one than was scanned."""
-        self._stored.check()
 
     def _found(self) -> _Elements:
         """The elements, read and checked once."""
@@ -213,19 +173,6 @@ class SparseSource:
         if not wanted:
             return Fetched(0, 0, 0)
         return Fetched(self._unread, 1, decoded * self.spec.dtype.itemsize)
-
-    def to_json(self) -> dict[str, Any]:
-        """Where the file and the packet are; ``SerializationError`` for bytes in memory."""
-        uri = self._stored.store.uri
-        if uri is None:
-            raise SerializationError(f"{self.label}: bytes in memory have no location to refer to")
-        return {
-            "format": "tenso",
-            "uri": uri,
-            "key": self._stored.key,
-            "mmap": self._stored.mapped,
-            **self._place.to_json(),
-        }
 
 
 def _by_rows(kind: str, parts: Mapping[str, np.ndarray]) -> _Elements:
