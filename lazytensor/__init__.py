@@ -200,6 +200,7 @@ if TYPE_CHECKING:
     )
     from lazytensor.functions_quantize import dequantize, quantize
     from lazytensor.functions_sink import dump_tenso
+    from lazytensor.functions_sink_zarr import dump_zarr
     from lazytensor.functions_stats import histogram, minmax, normalize, quantile, stats
     from lazytensor.functions_views import (
         astype,
@@ -328,6 +329,7 @@ _HOMES = {
     ),
     "functions_quantize": "dequantize quantize",
     "functions_sink": "dump_tenso",
+    "functions_sink_zarr": "dump_zarr",
     "functions_stats": "histogram minmax normalize quantile stats",
     "functions_views": "astype cast downsample pad",
     "namespace": (
@@ -374,26 +376,26 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "bool", "broadcast_arrays", "broadcast_shapes",
     "broadcast_to", "can_cast", "cast", "ceil", "clip", "collect_all", "complex128", "complex64",
     "concat", "conj", "copysign", "cos", "cosh", "count_nonzero", "cumulative_prod",
-    "cumulative_sum", "d", "dequantize", "diff", "divide", "downsample", "dump_tenso", "e", "empty",
-    "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "finfo", "flip", "float16",
-    "float32", "float64", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn",
-    "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor", "floor_divide",
-    "from_array", "from_dlpack", "full", "full_like", "get_config", "greater", "greater_equal",
-    "histogram", "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4", "int64", "int8", "io",
-    "isdtype", "isfinite", "isin", "isinf", "isnan", "less", "less_equal", "linspace", "log",
-    "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "map_blocks", "matmul", "matrix_transpose", "max", "maximum", "mean", "meshgrid",
-    "metrics", "min", "minimum", "minmax", "moveaxis", "multiply", "nan", "negative", "newaxis",
-    "nextafter", "nonzero", "normalize", "not_equal", "ome", "ones", "ones_like", "open_ome_arrow",
-    "open_ome_zarr", "open_tenso", "open_zarr", "overlay", "pad", "permute_dims", "pi", "positive",
-    "pow", "prod", "quantile", "quantize", "real", "reciprocal", "remainder", "repeat", "reshape",
-    "result_type", "roll", "round", "scan", "scan_npy", "scan_ome_arrow", "scan_ome_zarr",
-    "scan_source", "scan_tenso", "scan_zarr", "searchsorted", "set_config", "sign", "signbit",
-    "sin", "sinh", "sort", "sqrt", "square", "squeeze", "stack", "stats", "std", "subtract", "sum",
-    "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "tril", "triu",
-    "trunc", "uint16", "uint32", "uint4", "uint64", "uint8", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack", "var", "vecdot", "virtual_chunked", "where",
-    "zeros", "zeros_like",
+    "cumulative_sum", "d", "dequantize", "diff", "divide", "downsample", "dump_tenso", "dump_zarr",
+    "e", "empty", "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "finfo", "flip",
+    "float16", "float32", "float64", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz",
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "floor",
+    "floor_divide", "from_array", "from_dlpack", "full", "full_like", "get_config", "greater",
+    "greater_equal", "histogram", "hypot", "iinfo", "imag", "inf", "int16", "int32", "int4",
+    "int64", "int8", "io", "isdtype", "isfinite", "isin", "isinf", "isnan", "less", "less_equal",
+    "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "map_blocks", "matmul", "matrix_transpose", "max", "maximum",
+    "mean", "meshgrid", "metrics", "min", "minimum", "minmax", "moveaxis", "multiply", "nan",
+    "negative", "newaxis", "nextafter", "nonzero", "normalize", "not_equal", "ome", "ones",
+    "ones_like", "open_ome_arrow", "open_ome_zarr", "open_tenso", "open_zarr", "overlay", "pad",
+    "permute_dims", "pi", "positive", "pow", "prod", "quantile", "quantize", "real", "reciprocal",
+    "remainder", "repeat", "reshape", "result_type", "roll", "round", "scan", "scan_npy",
+    "scan_ome_arrow", "scan_ome_zarr", "scan_source", "scan_tenso", "scan_zarr", "searchsorted",
+    "set_config", "sign", "signbit", "sin", "sinh", "sort", "sqrt", "square", "squeeze", "stack",
+    "stats", "std", "subtract", "sum", "take", "take_along_axis", "tan", "tanh", "tensordot",
+    "testing", "tile", "tril", "triu", "trunc", "uint16", "uint32", "uint4", "uint64", "uint8",
+    "unique_all", "unique_counts", "unique_inverse", "unique_values", "unstack", "var", "vecdot",
+    "virtual_chunked", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 

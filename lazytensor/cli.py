@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from lazytensor import __version__
-from lazytensor.errors import LazyTensorError
+from lazytensor.cli_several import add_choices, chosen, listing
+from lazytensor.errors import FormatError, LazyTensorError
 
 if TYPE_CHECKING:
     from lazytensor.tensor import LazyTensor
@@ -70,10 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="shape, axes, chunks, codecs and pyramid of an array")
     info.add_argument("uri", metavar="URI", help="path or URL of an array or image")
     info.add_argument("--json", action="store_true", help="print JSON")
+    add_choices(info)
     info.set_defaults(run=_info)
 
     explain = commands.add_parser("explain", help="the plan of a query, and what it would read")
     explain.add_argument("uri", metavar="URI", help="path or URL of an array or image")
+    add_choices(explain)
     for flag, operation in _OPERATIONS.items():
         explain.add_argument(
             flag,
@@ -115,24 +118,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    import lazytensor as lt
-
-    facts = _facts(arguments.uri, lt.scan(arguments.uri))
+    try:
+        facts = _facts(arguments.uri, chosen(arguments))
+    except FormatError:
+        found = listing(arguments)
+        if found is None:
+            raise
+        facts = found
     if arguments.json:
         print(json.dumps(facts, indent=2, default=_json_value))
         return
+    more = facts.pop("more", 0)
     width = max(map(len, facts))
     for name, value in facts.items():
         lines = [_line(item) for item in value] if _is_table(value) else [_line(value)]
         print(f"{name:{width}}  {lines[0]}")
         for line in lines[1:]:
             print(f"{'':{width}}  {line}")
+    if more:
+        print(f"{'':{width}}  ... and {more:,} more")
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    import lazytensor as lt
-
-    x = lt.scan(arguments.uri)
+    x = chosen(arguments)
     for step in arguments.operations or ():
         x = step(x)
     print(x.explain(format=arguments.format, stage=arguments.stage, rules=arguments.rules))

@@ -5,13 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from lazytensor.sink_methods_zarr import ZarrSinkMethods
+
 __all__ = ["SinkMethods"]
 
 
-class SinkMethods:
-    """Base of ``LazyTensor``: ``sink_tenso``, ``sink_ome_arrow``."""
+class SinkMethods(ZarrSinkMethods):
+    """Base of ``LazyTensor``: ``sink_npy``, ``sink_tenso``, ``sink_ome_arrow``, and, from
+    ``sink_methods_zarr``, ``sink_zarr``."""
 
     __slots__ = ()
+
+    def sink_npy(
+        self,
+        path: Any,
+        *,
+        mode: Literal["create", "overwrite"] = "create",
+        storage_options: Mapping[str, Any] | None = None,
+        lazy: bool = False,
+        engine: Any = "auto",
+        progress: Any = None,
+    ) -> Any:
+        """Write the values as a ``.npy`` file, in C order, block by block.
+
+        Keywords and errors as ``sink_tenso``; ``DTypeError`` for dtypes that NumPy alone does not
+        know. Numbers are little endian. Dim names and axes have no place in the format.
+
+        Returns ``lt.scan_npy(path)``; with ``lazy`` a ``LazySink``.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     lt.arange(4).sink_npy(folder + "/x.npy").collect(), np.load(folder + "/x.npy")
+        (array([0, 1, 2, 3]), array([0, 1, 2, 3]))
+        """
+        from lazytensor.sinking_npy import sink_npy
+
+        return sink_npy(
+            self, path, mode=mode, storage_options=storage_options, lazy=lazy, engine=engine,
+            progress=progress,
+        )  # fmt: skip
 
     def sink_tenso(
         self,
@@ -160,8 +192,9 @@ class SinkMethods:
         mode
             ``"create"`` refuses what is there; ``"overwrite"`` replaces, in the end, a file, or a
             folder that was written by this. ``"append"`` adds images, if there is something: to a
-            dataset, also of ome-arrow itself, or rows to a Parquet file, other columns of which are
-            null in them. What is there is copied, not decoded, as long as it takes to copy a file.
+            dataset, also of ome-arrow itself (other files in its folder stay), or rows to a Parquet
+            file, other columns of which are null in them. What is there is copied, not decoded, as
+            long as it takes to copy a file.
         storage_options
             Options of the fsspec file system. Files are sent there as a whole, from temporary files
             here.

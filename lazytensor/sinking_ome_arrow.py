@@ -8,7 +8,7 @@ them: it counts images.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -217,7 +217,8 @@ def _of_each(what: str, given: Any, count: int) -> tuple[str, ...] | None:
     """A text for each image, from one or several."""
     if given is None:
         return None
-    found = (given,) if isinstance(given, str) else tuple(given)
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    found = tuple(given) if several else (given,)
     wrong = [one for one in found if not isinstance(one, str)]
     if wrong:
         raise TypeError(f"{what} is text, or a sequence of texts, and not {wrong[0]!r}")

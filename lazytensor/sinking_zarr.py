@@ -5,7 +5,7 @@ them. What they are written to is the matter of ``lazytensor.io.zarr``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from lazytensor.errors import ShapeError
 from lazytensor.per_dim import per_dim
 from lazytensor.plan.node import Node
 from lazytensor.sinking import LazySink, Made, Options, auto_chunks, done
+from lazytensor.sinking_region import Align, Into, append_sink, region_sink
 
 if TYPE_CHECKING:
     from lazytensor.io.zarr.documents import ArrayDocuments
@@ -39,13 +40,19 @@ class How(NamedTuple):
     key_encoding: Any = None
 
 
+_DEFAULT = How()._asdict()
+
+
 def sink_zarr(
     x: Any,
     store: Any,
     path: str,
     how: How,
     *,
-    mode: Mode,
+    mode: Mode | Literal["append"],
+    axis: int | str,
+    region: Any,
+    align: Align,
     write_empty: bool,
     consolidated: bool,
     storage_options: Options,
@@ -56,14 +63,25 @@ def sink_zarr(
     """What ``LazyTensor.sink_zarr`` does."""
     from lazytensor.io.zarr.sink_places import check_mode
 
+    into = Into(store, path, storage_options, align, write_empty)
+
+    def opened() -> Any:
+        from lazytensor.io.zarr import scan
+
+        return type(x)._from_source(scan(store, path, storage_options=storage_options))
+
     with about(x):
-        check_mode(mode)
+        if region is not None:
+            _check_region(how, mode, consolidated)
+            return done(region_sink(x, into, region, opened), lazy, engine, progress)
+        appends, mode = mode == "append", "create" if mode == "append" else mode
+        check_mode(mode, "append")
         found = array_files(x, how)
         node: Node = x._node
 
         def make() -> Made:
             from lazytensor.io.zarr.sink import ZarrSink
-            from lazytensor.io.zarr.sink_places import tree_place
+            from lazytensor.io.zarr.sink_open import tree_place
             from lazytensor.io.zarr.sink_tree import Tree
 
             place = tree_place(store, path, mode, "zarr", storage_options)
@@ -75,13 +93,18 @@ def sink_zarr(
             )
             return Made(sink, (node,))
 
-        def opened() -> Any:
-            from lazytensor.scanning import scan_zarr
-
-            return scan_zarr(store, path, storage_options=storage_options)
-
-        sink = LazySink((x,), make, opened)
+        sink = append_sink(x, into, axis, make, opened) if appends else LazySink((x,), make, opened)
     return done(sink, lazy, engine, progress)
+
+
+def _check_region(how: How, mode: str, consolidated: bool) -> None:
+    """``ValueError`` for options of an array that is made."""
+    given = [name for name, value in how._asdict().items() if value is not _DEFAULT[name]]
+    given += ["mode"] * (mode != "create") + ["consolidated"] * consolidated
+    if given:
+        raise ValueError(
+            f"region= writes into an array that is there, for which {given[0]}= is settled"
+        )
 
 
 def plan_digest(nodes: Sequence[Node]) -> str | None:
@@ -128,9 +151,7 @@ def _attributes(x: Any, given: Mapping[str, Any] | None) -> dict[str, Any]:
     return with_axes(given, x._node.axes)
 
 
-def _cells(
-    node: Node, chunks: Any, shards: Any
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+def _cells(node: Node, chunks: Any, shards: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Extents of chunks, and of shards if there are to be any."""
     automatic = isinstance(chunks, str)
     if automatic and chunks != "auto":

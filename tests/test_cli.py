@@ -279,6 +279,97 @@ def test_nothing_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "none.zarr" in line
 
 
+def image_table(path: Path, rows: int) -> str:
+    """A Parquet file with a column of images of different sizes, of which row 1 is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    records: list[Any] = [
+        {
+            "id": f"image-{k}",
+            "pixels_meta": {"type": "uint8", "size_x": 3, "size_y": 2 + k} | ONES,
+            "planes": [{"t": 0, "c": 0, "z": 0, "pixels": [k] * 3 * (2 + k)}],
+        }
+        for k in range(rows)
+    ]
+    records[1] = None
+    pq.write_table(pa.table({"well": [f"A{k}" for k in range(rows)], "cell": records}), path)
+    return str(path)
+
+
+ONES = {"size_z": 1, "size_c": 1, "size_t": 1}
+
+
+def test_info_of_a_table_lists_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = image_table(tmp_path / "cells.parquet", 13)
+    facts = json.loads(ok(capsys, "info", uri, "--json"))
+    assert (facts["format"], facts["rows"]) == ("ome-arrow", 13)
+    assert (facts["image_columns"], facts["other_columns"]) == (["cell"], ["well"])
+    empty = {"row": 1, "column": "cell", "id": None, "shape": None, "dtype": None}
+    last = {
+        "row": 9, "column": "cell", "id": "image-9", "shape": [1, 1, 1, 11, 3], "dtype": "uint8"
+    }  # fmt: skip
+    assert (facts["images"][1], facts["images"][-1]) == (empty, last)
+    assert (len(facts["images"]), facts["more"]) == (10, 3)
+    out = ok(capsys, "info", uri)
+    for expected in ("row 9", "(1, 1, 1, 11, 3)", "uint8", "well", "13", "... and 3 more"):
+        assert expected in out
+    assert "row 10" not in out
+
+
+def test_an_image_of_a_table_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = image_table(tmp_path / "cells.parquet", 3)
+    assert json.loads(ok(capsys, "info", uri, "--row", "2", "--json"))["shape"] == [1, 1, 1, 4, 3]
+    chosen = lt.scan(uri, image_id="image-2").astype("f4").explain() + "\n"
+    for choice in (("--row", "2", "--column", "cell"), ("--image-id", "image-2"), ("--row=-1",)):
+        assert ok(capsys, "explain", uri, *choice, "--cast", "f4") == chosen
+    assert "3 rows" in refused(capsys, "explain", uri)
+    assert "no row 7" in refused(capsys, "info", uri, "--row", "7")
+    assert "null" in refused(capsys, "info", uri, "--row", "1")
+    assert "'other'" in refused(capsys, "info", uri, "--column", "other")
+    assert "'no'" in refused(capsys, "explain", uri, "--image-id", "no")
+    assert "not allowed with" in refused(capsys, "info", uri, "--row", "0", "--image-id", "a")
+
+
+def test_only_tables_of_images_have_rows(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "error: " in refused(capsys, "info", str(sample), "--row", "0")
+
+
+def test_info_of_a_dataset_lists_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = str(tmp_path / "two.ome-arrow")
+    x = lt.asarray(np.zeros((2, 1, 1, 1, 3, 4), np.float32), dims=["row", "t", "c", "z", "y", "x"])
+    x.sink_ome_arrow(uri)
+    facts = json.loads(ok(capsys, "info", uri, "--json"))
+    assert (facts["rows"], facts["more"]) == (2, 0)
+    assert "image_id" in facts["other_columns"]
+    assert [one["shape"] for one in facts["images"]] == [[1, 1, 1, 3, 4]] * 2
+    name = facts["images"][1]["id"]
+    assert "[1, 1, 1, 3, 4]" not in ok(capsys, "info", uri, "--image-id", name)
+
+
+def test_info_of_a_bundle_lists_its_packets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bundle.tenso"
+    bundle = {
+        "image": np.zeros((2, 3)),
+        "train": {"y": np.arange(4, dtype="i2")},
+        "note": lt.io.tenso.StringTensor(["a", "bc"]),
+    }
+    path.write_bytes(lt.io.tenso.dumps(bundle))
+    facts = json.loads(ok(capsys, "info", str(path), "--json"))
+    assert facts["arrays"][:2] == [
+        {"key": "image", "shape": [2, 3], "dtype": "float64"},
+        {"key": "train/y", "shape": [4], "dtype": "int16"},
+    ]
+    assert [one["key"] for one in facts["arrays"]] == ["image", "train/y", "note"]
+    assert "train/y" in ok(capsys, "info", str(path))
+
+
 @pytest.mark.parametrize("argv", [(), ("wrong",), ("info",), ("info", "a", "--flag")])
 def test_wrong_usage(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert "error: " in refused(capsys, *argv)

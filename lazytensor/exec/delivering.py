@@ -58,6 +58,11 @@ class Delivery:
         self._looks = _asking(targets, "has")
 
     @property
+    def waits(self) -> bool:
+        """Whether writing mostly waits for a network."""
+        return any(getattr(target, "waits", False) for target in self.targets)
+
+    @property
     def complete(self) -> bool:
         """Whether all that is to be written is there already."""
         return all(getattr(target, "complete", False) for target in self.targets)
@@ -83,8 +88,10 @@ class Delivery:
         return lambda box: self.held(volume(box) * node.dtype.itemsize)
 
     def take(self, box: Box, values: np.ndarray) -> None:
-        """Write a block; ``box`` in positions."""
+        """Write a block; ``box`` in positions. Targets that have all are left alone."""
         for target in self.targets:
+            if getattr(target, "complete", False):
+                continue
             for unit in _units(box, target.cells):
                 part = [slice(a - lo, b - lo) for (a, b), (lo, _) in zip(unit, box, strict=True)]
                 target.write(unit, window(values, part))

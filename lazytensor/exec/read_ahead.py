@@ -128,7 +128,10 @@ class ReadAhead(Iterator[Any]):
 
     def _answer(self) -> Portion | None:
         if not self._prefetch:
-            return self._context.run(self._make, self._next, self._cancel)
+            try:
+                return self._context.run(self._make, self._next, self._cancel)
+            except Exception as error:  # noqa: BLE001
+                return Portion((), error)  # raised where the items would have come
         feed = self._feed
         if feed is None or feed.pid != os.getpid():
             feed = _Feed(self._make, self._next, self._portions)

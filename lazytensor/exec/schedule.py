@@ -364,16 +364,18 @@ def _delivering(
     planned = plan_blocks(node, delivery, stored, budget, thread_count(asked), fusing=fusing)
     prepared = Prepared(*planned)
     known = known_of(prepared.compiled, prepared.grid.count)
-    threads = _threads(asked, budget, prepared.nbytes, prepared.compiled)
+    threads = _threads(asked, budget, prepared.nbytes, prepared.compiled, puts_far=delivery.waits)
     blocks, nbytes = blocks_left(prepared.grid, known, delivery), prepared.nbytes
     tasks = len(blocks)
     return Pass(stage, prepared, None, tasks, threads, nbytes, budget, known, delivery, blocks)
 
 
-def _threads(asked: int | None, budget: Budget, nbytes: int, compiled: Compiled) -> int:
-    """How many tasks of so many bytes may run at once."""
+def _threads(
+    asked: int | None, budget: Budget, nbytes: int, compiled: Compiled, *, puts_far: bool = False
+) -> int:
+    """How many tasks of so many bytes may run at once; ``puts_far``: each waits when it writes."""
     fit = budget.free // max(1, nbytes)
-    waits = compiled.remote and not _is_fetched(compiled)
+    waits = puts_far or (compiled.remote and not _is_fetched(compiled))
     return max(1, min(thread_count(asked, remote=waits), fit))
 
 

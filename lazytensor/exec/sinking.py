@@ -24,6 +24,8 @@ from lazytensor.plan.source import Source
 
 __all__ = ["Sinking", "collect_and_sink", "root_of"]
 
+_SHOWN = 20
+
 
 class Sinking(NamedTuple):
     """A sink, and the plan of each of its targets."""
@@ -83,7 +85,11 @@ def collect_and_sink(
 
 
 def _abort(sink: Sink, error: BaseException) -> None:
-    """Abort a sink; what goes wrong then is said beside the error that led to it."""
+    """Abort a sink; what goes wrong then is said beside the error that led to it, as are the units
+    that could not be written, if these are several."""
+    failed = getattr(sink, "failed", ())
+    if len(failed) > 1:
+        error.add_note(f"{sink.label}: not written: {', '.join(sorted(failed)[:_SHOWN])}")
     try:
         sink.abort()
     except Exception as another:  # noqa: BLE001

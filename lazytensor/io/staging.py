@@ -31,8 +31,8 @@ from lazytensor.io.linux import renameat2 as _renameat2
 from lazytensor.io.store import Buffer
 
 __all__ = [
-    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "is_locked", "left_behind", "named",
-    "read_at", "write_all",
+    "Mode", "Staged", "StagedFile", "StagedFolder", "check_mode", "is_locked", "left_behind",
+    "named", "read_at", "write_all",
 ]  # fmt: skip
 
 Mode = Literal["create", "overwrite"]

@@ -23,7 +23,15 @@ from lazytensor.io.store import Buffer
 from lazytensor.io.store_open import file_system
 from lazytensor.io.store_retry import patiently, shown
 
-__all__ = ["Place", "Remote", "RemoteFile", "RemoteFolder", "place_of", "staged_file", "staged_folder"]
+__all__ = [
+    "Place",
+    "Remote",
+    "RemoteFile",
+    "RemoteFolder",
+    "place_of",
+    "staged_file",
+    "staged_folder",
+]
 
 _T = TypeVar("_T")
 _FRESH = re.compile(r"\w+-[0-9a-f]{12}")
@@ -131,13 +139,16 @@ class Remote:
             raise failed from error
 
     def ask(self, call: Callable[[], _T]) -> _T:
+        """What a request answers, asked again after failures that may pass."""
         return patiently(call)
 
     def exists(self, path: str) -> bool:
+        """Whether there is an object, or any below it."""
         self._fs.invalidate_cache()
         return bool(self.ask(lambda: self._fs.exists(path)))
 
     def refuse(self) -> None:
+        """Raise the error of a place that is taken."""
         raise SinkExistsError(
             f"{self._label}: there is something at {self._name!r} already; give another path, or "
             f"mode='overwrite'"

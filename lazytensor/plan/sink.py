@@ -51,10 +51,12 @@ class Target(Protocol):
 class ThriftyTarget(Target, Protocol):
     """A target some of whose units need not be written; all of this is optional.
 
-    ``complete``: everything is there already. ``seems_written``, ``has``: of a box of whole units.
-    Both are asked once the sink has begun.
+    ``waits``: writing mostly waits for a network. ``complete``: everything is there already, and
+    nothing is to be written. ``seems_written``, ``has``: of a box of whole units. All but the first
+    are asked once the sink has begun.
     """
 
+    waits: bool
     complete: bool
 
     def passes_over(self, value: np.ndarray) -> bool:

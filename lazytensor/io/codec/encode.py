@@ -206,9 +206,8 @@ class EncodeChain:
         for step in self._steps:
             size = step.bound(size)
             aside += size
-        for step in (self._last, self._tail):
-            size = size if step is None else step.bound(size)
-        return size, aside
+        size = size if self._last is None else self._last.bound(size)
+        return size if self._tail is None else self._tail.bound(size), aside
 
     def encode(self, data: Buffer, room: Room, scratch: Scratch) -> None:
         """Add data to the object in ``room``; it is not in ``STAGE_B`` of the scratch.

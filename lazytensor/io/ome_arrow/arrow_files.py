@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lazytensor.errors import FormatError, LazyTensorError
-from lazytensor.io.store import StoredObject
+from lazytensor.io.store import Buffer, StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.plan.counters import count
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["ArrowFile", "arrow_errors", "as_buffer", "document_of", "may_be_shared"]
 
 _SHOWN = 300
+_LARGE = 4 << 20
 
 
 @contextmanager
 def arrow_errors(what: str) -> Iterator[None]:
     """A block in which whatever Arrow cannot do with a file is a ``FormatError`` about ``what``.
+
+    Of what is no error of Arrow itself, ``TypeError``, ``KeyError`` and ``MemoryError`` count only
+    if Arrow raises them: others are no fault of the file.
 
     >>> import pyarrow as pa
     >>> with arrow_errors("a.parquet"):
@@ -45,19 +51,28 @@ def arrow_errors(what: str) -> Iterator[None]:
         raise FormatError(f"{what}: {error}") from error
     except LazyTensorError:
         raise
-    # Arrow raises builtin errors too: OSError for damaged pages, MemoryError for claimed sizes,
-    # UnicodeDecodeError (a ValueError) for damaged names.
-    except (
-        pa.ArrowException,
-        OSError,
-        MemoryError,
-        ValueError,
-        KeyError,
-        OverflowError,
-        TypeError,
-    ) as error:
-        text = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
-        raise FormatError(f"{what} cannot be decoded: {text}") from error
+    # Arrow raises builtin errors too: OSError for damaged pages, UnicodeDecodeError (a ValueError)
+    # for damaged names.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise _undecodable(what, error) from error
+    except (TypeError, KeyError, MemoryError) as error:
+        if not _is_of_arrow(error):
+            raise  # a mistake of this package, or no memory left: the file is not to blame
+        raise _undecodable(what, error) from error
+
+
+def _undecodable(what: str, error: BaseException) -> FormatError:
+    text = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+    return FormatError(f"{what} cannot be decoded: {text}")
+
+
+def _is_of_arrow(error: BaseException) -> bool:
+    """Whether an error was raised in Arrow, rather than by who calls it or is called by it."""
+    trace, name = error.__traceback__, ""
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        trace = trace.tb_next
+    return name.partition(".")[0] == "pyarrow"
 
 
 def as_buffer(data: Any) -> pa.Buffer:
@@ -134,11 +149,20 @@ class ArrowFile:
             raise ValueError("nobody reads the file now")
         left = max(self._nbytes - self._at, 0)
         nbytes = left if nbytes < 0 else min(nbytes, left)
-        data = self._whole.read(self._at, nbytes) if nbytes else b""
+        data = self._taken(self._whole, nbytes) if nbytes else b""
         if self._counted:
             count("bytes_read", nbytes)
         self._at += nbytes
         return as_buffer(data)
+
+    def _taken(self, whole: StoredObject, nbytes: int) -> Buffer:
+        direct = type(whole).read_into is not StoredObject.read_into
+        if nbytes < _LARGE or not self._counted or not direct:
+            return whole.read(self._at, nbytes)
+        # NumPy asks for large pages, which are not zeroed one by one: 50 MB take a third.
+        out = np.empty(nbytes, np.uint8)
+        whole.read_into(self._at, out.data)
+        return out.data
 
     def read(self, nbytes: int = -1) -> bytes:
         """Up to ``nbytes`` bytes."""

@@ -11,6 +11,7 @@ from lazytensor.io.ome_arrow.container import Container
 from lazytensor.io.ome_arrow.ipc import IpcContainer
 from lazytensor.io.ome_arrow.ipc_contents import MAGIC
 from lazytensor.io.ome_arrow.memory import MemoryContainer, table_of
+from lazytensor.io.ome_arrow.only_table import only_table
 from lazytensor.io.ome_arrow.parquet import ParquetContainer
 from lazytensor.io.place import BufferStore, file_at
 from lazytensor.io.store import Store, StoredObject
@@ -20,7 +21,6 @@ from lazytensor.io.stored import Stored
 __all__ = ["container_at", "open_container"]
 
 _KIND = "table of images"
-_SHOWN = 20
 _TAIL = 1 << 16
 _HEAD = 8
 _PARQUET, _ENCRYPTED = b"PAR1", b"PARE"
@@ -68,19 +68,7 @@ def _place(source: Any, options: Mapping[str, Any] | None) -> tuple[Store, str]:
     if not isinstance(source, (Mapping, Store)):
         return file_at(source, options, _KIND)
     store = make_store(source, options)
-    keys: list[str] = []
-    for key, _ in store.walk(""):
-        keys.append(key)
-        if len(keys) > _SHOWN:
-            break
-    if len(keys) == 1:
-        return store, keys[0]
-    if not keys:
-        raise SourceNotFoundError(f"{store.name}: expected one file, found nothing")
-    shown = ", ".join(map(repr, sorted(keys)[:_SHOWN])) + ", ..." * (len(keys) > _SHOWN)
-    raise FormatError(
-        f"{store.name}: expected one file, found {shown}; name one of them: (store, key)"
-    )
+    return store, only_table(store)
 
 
 def container_at(store: Store, key: str, *, mmap: bool = False) -> Container:

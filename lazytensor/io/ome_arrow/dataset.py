@@ -34,7 +34,7 @@ from lazytensor.io.ome_arrow.dataset_index import (
 )
 from lazytensor.io.ome_arrow.dataset_units import ChunkUnits, dtype_differs
 from lazytensor.io.ome_arrow.folder import CHUNKS, IMAGES, INDEX, Folder
-from lazytensor.io.ome_arrow.model import DIMS, Image, ImageMeta, Pieces
+from lazytensor.io.ome_arrow.model import DIMS, Image, ImageMeta, NoImageError, Pieces
 from lazytensor.io.place import BufferStore
 from lazytensor.io.store import Loaded, StoredObject
 from lazytensor.io.store_memory import Identity
@@ -54,10 +54,6 @@ _SIZES = ("size_t", "size_c", "size_z", "size_y", "size_x")
 _TEXTS = ("dtype", "name", "image_type", "channels_json")
 _SHOWN = 20
 _LEAST = -(1 << 62)
-
-
-class RowNotFoundError(SourceNotFoundError, KeyError):
-    """A table has no such image; also a ``KeyError``, as of any mapping."""
 
 
 def open_dataset(folder: Folder, *, verified: bool = False) -> Dataset:
@@ -234,7 +230,7 @@ class Dataset:
         found = self._numbers.get(str(image_id))
         if found is None:
             shown = ", ".join(map(repr, self.ids[:_SHOWN])) + ", ..." * (len(self.ids) > _SHOWN)
-            raise RowNotFoundError(
+            raise NoImageError(
                 f"ome-arrow dataset {self.name} has no image {image_id!r}; it has {shown or 'none'}"
             )
         return found

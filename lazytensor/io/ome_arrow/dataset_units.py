@@ -449,5 +449,11 @@ class _PartlyOdd:
             raise FormatError(wrong)
         return self._unit.element(number, scratch)
 
+    def partly(self, number: int, scratch: Scratch) -> np.ndarray:
+        if number in self._odd:
+            return self.element(number, scratch)
+        found: np.ndarray = getattr(self._unit, "partly", self._unit.element)(number, scratch)
+        return found
+
     def nulls(self, number: int) -> np.ndarray | None:
         return self._unit.nulls(number)

@@ -16,13 +16,22 @@ import numpy as np
 
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.container import Path
-from lazytensor.io.ome_arrow.nested import is_list
+from lazytensor.io.ome_arrow.nested import is_list, undressed, valid
 from lazytensor.io.scratch import Scratch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Elements", "Spans", "bits_of", "elements_of", "found_below", "picked", "spans_of"]
+__all__ = [
+    "Elements",
+    "Spans",
+    "bits_of",
+    "elements_in",
+    "elements_of",
+    "found_below",
+    "picked",
+    "spans_of",
+]
 
 _SHARING = 1 << 20
 """Items that lists may hold together where there are fewer: views of lists may share them."""
@@ -61,7 +70,7 @@ def spans_of(array: pa.Array, where: str) -> Spans:
 
     kind, types = array.type, pa.types
     n, first, buffers = len(array), array.offset, array.buffers()
-    valid = _valid(array)
+    there = valid(array)
     if types.is_fixed_size_list(kind) or types.is_fixed_size_binary(kind):
         width = kind.list_size if is_list(kind) else kind.byte_width
         starts = np.arange(first, first + n, dtype=np.int64) * width
@@ -74,12 +83,12 @@ def spans_of(array: pa.Array, where: str) -> Spans:
         wide = types.is_large_list(kind) or types.is_large_binary(kind)
         offsets = _words(buffers[1], "<i8" if wide else "<i4", first, n + 1).astype(np.int64)
         starts, stops = offsets[:-1], offsets[1:]
-    if valid is not None:
-        starts, stops = np.where(valid, starts, 0), np.where(valid, stops, 0)
+    if there is not None:
+        starts, stops = np.where(there, starts, 0), np.where(there, stops, 0)
     room = len(array.values) if is_list(kind) else _size(buffers[2 if len(buffers) > 2 else 1])
     if n and (starts.min() < 0 or (stops < starts).any() or stops.max() > room):
         raise FormatError(f"{where}: offsets lead out of the {room} items that there are")
-    return Spans(starts, stops, valid)
+    return Spans(starts, stops, there)
 
 
 def _size(buffer: pa.Buffer | None) -> int:
@@ -90,29 +99,6 @@ def _words(buffer: Any, word: str, first: int, n: int) -> np.ndarray:
     if not n or (n == 1 and not _size(buffer)):  # an empty array may do without an offset
         return np.zeros(n, word)
     return np.frombuffer(buffer, word, n, first * np.dtype(word).itemsize)
-
-
-def _valid(array: pa.Array) -> np.ndarray | None:
-    if not array.null_count:
-        return None
-    valid: np.ndarray = array.is_valid().to_numpy(zero_copy_only=False)
-    return valid
-
-
-def _stored(array: pa.Array) -> pa.Array:
-    """Without what stands between an array and its values."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    while True:
-        if isinstance(array, pa.ExtensionArray):
-            array = array.storage
-        elif pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        elif pa.types.is_run_end_encoded(array.type):
-            array = pc.run_end_decode(array)
-        else:
-            return array
 
 
 class _Found(NamedTuple):
@@ -127,7 +113,7 @@ def found_below(array: pa.Array, names: Path, where: str) -> _Found:
     """A field of nested lists and structs; one item for each row, or for each item of lists."""
     import pyarrow as pa
 
-    found = _Found(_stored(array), None, None)
+    found = _Found(undressed(array), None, None)
     for name in names:
         while is_list(found.array.type):
             found = _expanded(found, where)
@@ -136,11 +122,11 @@ def found_below(array: pa.Array, names: Path, where: str) -> _Found:
         at = found.array.type.get_field_index(name)
         if at < 0:
             raise FormatError(f"{where}: {found.array.type} has no field {name!r}, or several")
-        own = _valid(found.array)
+        own = valid(found.array)
         if own is not None and found.picks is not None:
             own = own[found.picks]
-        valid = _both(found.valid, own)
-        found = _Found(_stored(found.array.field(at)), found.picks, valid)
+        both = _both(found.valid, own)
+        found = _Found(undressed(found.array.field(at)), found.picks, both)
     return found
 
 
@@ -153,11 +139,11 @@ def _both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None
 
 def picked(spans: Spans, found: _Found) -> Spans:
     """The spans of those items that are meant; what is null above is null."""
-    starts, stops, valid = spans
+    starts, stops, there = spans
     if found.picks is not None:
         starts, stops = starts[found.picks], stops[found.picks]
-        valid = None if valid is None else valid[found.picks]
-    return Spans(starts, stops, _both(valid, found.valid))
+        there = None if there is None else there[found.picks]
+    return Spans(starts, stops, _both(there, found.valid))
 
 
 def _expanded(found: _Found, where: str) -> _Found:
@@ -174,10 +160,10 @@ def _expanded(found: _Found, where: str) -> _Found:
         raise FormatError(f"{where}: lists of {total} items share {len(items)}")
     if not total or (starts[1:] == starts[:-1] + counts[:-1]).all():
         begin = int(starts[0]) if total else 0
-        return _Found(_stored(items.slice(begin, total)), None, None)
+        return _Found(undressed(items.slice(begin, total)), None, None)
     before = np.cumsum(counts) - counts
     picks = np.repeat(starts - before, counts) + np.arange(total)
-    return _Found(_stored(items), picks, None)
+    return _Found(undressed(items), picks, None)
 
 
 class _Part(NamedTuple):
@@ -285,6 +271,15 @@ def elements_of(
     return Elements([_part(array, names, encoded, where) for array in columns], where, owned=owned)
 
 
+def elements_in(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], where: str) -> Elements:
+    """Byte strings ``data[starts[i]:stops[i]]`` of some ``(data, starts, stops)``."""
+    made = [
+        _Part(_frozen(data), Spans(starts, stops, None), None, None)
+        for data, starts, stops in parts
+    ]
+    return Elements(made, where, owned=True)
+
+
 def _part(array: pa.Array, names: Path, encoded: bool, where: str) -> _Part:
     import pyarrow as pa
 
@@ -309,7 +304,7 @@ def _part(array: pa.Array, names: Path, encoded: bool, where: str) -> _Part:
         expected = "bytes" if encoded else "lists of numbers"
         raise FormatError(f"{where}: expected {expected}, found {kind}")
     spans = picked(spans_of(found.array, where), found)
-    values, bits = _numbers(_stored(found.array.values), where)
+    values, bits = _numbers(undressed(found.array.values), where)
     if encoded:
         if values.dtype.itemsize != 1 or bits is not None:
             raise FormatError(f"{where}: expected bytes, found {kind}")

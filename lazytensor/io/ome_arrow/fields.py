@@ -53,6 +53,8 @@ _PIXELS_META = {
 _MAIN = "ome_arrow"
 _IMAGES = "OME-Arrow images (structs with pixels_meta, and planes or chunks)"
 _SHOWN = 12
+_KEPT = 64
+_found: dict[int, tuple[pa.Schema, dict[str, ImageColumn]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,10 @@ def image_columns(schema: pa.Schema) -> dict[str, ImageColumn]:
     >>> {name: column.pixels for name, column in found.items()}
     {'crop': (('crop', 'planes', 'pixels'),)}
     """
+    # The same object is asked about by everybody who opens the file.
+    known = _found.get(id(schema))
+    if known is not None and known[0] is schema:
+        return dict(known[1])
     found: dict[str, ImageColumn] = {}
     for field in schema:
         column = _image_column(field.name, plain(field.type))
@@ -147,7 +153,10 @@ def image_columns(schema: pa.Schema) -> dict[str, ImageColumn]:
         if len(schema.get_all_field_indices(name)) > 1:
             problem = f"expected one column called {name!r}, found several"
             found[name] = ImageColumn(name, (), problem=problem)
-    return found
+    for old in list(_found)[: max(0, len(_found) + 1 - _KEPT)]:
+        _found.pop(old, None)
+    _found[id(schema)] = schema, found
+    return dict(found)
 
 
 def choose(schema: pa.Schema, column: str | None, label: str) -> ImageColumn:
@@ -212,6 +221,9 @@ def category(kind: pa.DataType) -> str:
     """
     import pyarrow as pa
 
+    known = _by_id().get(kind.id)
+    if known is not None:
+        return known
     kind, found = plain(kind), ""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind, found = plain(kind.value_type), "coded"
@@ -219,6 +231,24 @@ def category(kind: pa.DataType) -> str:
         if test(kind):
             return "other" if found and name in ("list", "struct") else name
     return "other"
+
+
+@cache
+def _by_id() -> Mapping[int, str]:
+    """Categories of the types that nearly all fields have, by Arrow's numbers of types."""
+    import pyarrow as pa
+
+    numbers = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32())
+    kinds = {
+        "integer": (*numbers, pa.int64(), pa.uint64()),
+        "float": (pa.float16(), pa.float32(), pa.float64()),
+        "text": (pa.string(), pa.large_string()),
+        "bytes": (pa.binary(), pa.large_binary()),
+        "list": (pa.list_(pa.null()), pa.large_list(pa.null())),
+        "struct": (pa.struct([]),),
+        "bool": (pa.bool_(),),
+    }
+    return {kind.id: name for name, some in kinds.items() for kind in some}
 
 
 @cache

@@ -47,6 +47,13 @@ _SLACK = 1 << 20
 _TAIL = 1 << 16
 
 
+_KEPT = 32
+"""Files of which a process remembers what is in them."""
+
+_Layouts = dict[tuple[int, ...], Layout]
+_contents: dict[Hashable, tuple[Contents, _Layouts]] = {}
+
+
 class IpcContainer:
     """A file or stream of record batches; see ``container.Container``."""
 
@@ -59,20 +66,13 @@ class IpcContainer:
         self.remote = stored.remote
         self.document = document_of(stored)
         self.identity: Hashable = ("ipc", stored.identity)
+        self.lasts = stored.token is not None and stored.store.uri is not None
         self._in_memory = stored.buffer() is not None
         self.cache = unit_cache() if may_be_shared(stored) else UnitCache()
-        made_of: list[Contents] = []
-
-        def work(opened: StoredObject) -> None:
-            made_of[:] = [contents_of(opened, stored, stream=stream, counted=not self._in_memory)]
-
-        if whole is not None:
-            work(whole)
-        else:
-            stored.using(work)
-        contents = made_of[0]
+        if may_be_shared(stored):
+            self.cache.turn_to(("ipc", stored.store.identity, stored.key), self.identity)
+        contents, self._layouts = self._find_contents(whole)
         self._contents = contents
-        self._layouts: dict[tuple[int, ...], Layout] = {}
         self.schema = contents.schema
         self.metadata: Mapping[bytes, bytes] = contents.schema.metadata or {}
         rows = [batch.rows for batch in contents.batches]
@@ -85,6 +85,30 @@ class IpcContainer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self._stored, self._stream)
+
+    def _find_contents(self, whole: StoredObject | None) -> tuple[Contents, _Layouts]:
+        """What is in the file, and how it is laid out as far as that is known; kept for others."""
+        stored, key = self._stored, (self.identity, self._stream)
+        known = _contents.get(key) if self.lasts else None
+        if known is not None:
+            return known
+        made_of: list[Contents] = []
+
+        def work(opened: StoredObject) -> None:
+            counted = not self._in_memory
+            made_of[:] = [contents_of(opened, stored, stream=self._stream, counted=counted)]
+
+        if whole is not None:
+            work(whole)
+        else:
+            stored.using(work)
+        found = made_of[0], _Layouts()
+        if self.lasts:
+            # Whoever comes in between replaces it by the same.
+            for old in list(_contents)[: max(0, len(_contents) + 1 - _KEPT)]:
+                _contents.pop(old, None)
+            _contents[key] = found
+        return found
 
     @cached_property
     def _memory(self) -> pa.Buffer:
@@ -195,6 +219,15 @@ class IpcContainer:
         numbers = [i for slot in slots for i in buffers_of(slot, {})]
         ranges += [(int(at), int(at + nbytes)) for at, nbytes in batch.buffers[numbers]]
         return ranges
+
+    def itemsize(self, pixels: Path, encoded: bool) -> int | None:
+        """Bytes of an item of what ``lazy_unit`` has as elements; None where it gives no unit."""
+        if not self._contents.batches:
+            return None
+        column = next((slot for slot in self._columns(0) if slot.name == pixels[0]), None)
+        slot = None if column is None else _below(column, pixels[1:])
+        form = None if slot is None else _form(slot, encoded)
+        return None if form is None else form[0].itemsize
 
     def lazy_unit(self, group: int, pixels: Path, encoded: bool, where: str) -> Any:
         """A unit whose elements are read when they are asked for; None if they had better not."""

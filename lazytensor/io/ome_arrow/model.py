@@ -16,13 +16,26 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lazytensor.errors import SourceNotFoundError
 from lazytensor.io.scratch import Scratch
 from lazytensor.plan.spec import Axis
 
-__all__ = ["DIMS", "Image", "ImageMeta", "Pieces", "Unit", "Units", "box_of"]
+__all__ = ["DIMS", "Image", "ImageMeta", "NoImageError", "Pieces", "Unit", "Units", "box_of"]
 
 DIMS = ("t", "c", "z", "y", "x")
 """Names of the dims of an image."""
+
+
+class NoImageError(SourceNotFoundError, KeyError):
+    """There is no image: the row is null, or none has that id. As of any mapping, a ``KeyError``.
+
+    >>> str(NoImageError("the row is null"))
+    'the row is null'
+    """
+
+    def __str__(self) -> str:
+        """The message as it is; that of a ``KeyError`` would be quoted."""
+        return str(self.args[0]) if self.args else ""
 
 
 @dataclass(frozen=True, slots=True)

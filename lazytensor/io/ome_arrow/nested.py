@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.arrow_files import arrow_errors
 from lazytensor.io.ome_arrow.container import Path
@@ -25,6 +27,8 @@ __all__ = [
     "leaves",
     "pruned",
     "pruned_type",
+    "undressed",
+    "valid",
     "wanted",
 ]
 
@@ -83,6 +87,30 @@ def items_of(kind: pa.DataType) -> pa.DataType:
             kind = kind.value_type
         else:
             return kind
+
+
+def undressed(array: pa.Array) -> pa.Array:
+    """An array of the values themselves: no extension, no dictionary, no runs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    while True:
+        kind = array.type
+        if isinstance(kind, pa.BaseExtensionType):
+            array = array.storage
+        elif pa.types.is_dictionary(kind):
+            array = array.dictionary_decode()
+        elif pa.types.is_run_end_encoded(kind):
+            array = pc.run_end_decode(array)
+        else:
+            return array
+
+
+def valid(array: pa.Array) -> np.ndarray | None:
+    """Which items are not null, bool; None if all are not."""
+    if not array.null_count:
+        return None
+    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
 
 
 def check_names(schema: pa.Schema, what: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,10 @@ import numpy as np
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.arrow_files import ArrowFile, arrow_errors, document_of, may_be_shared
 from lazytensor.io.ome_arrow.container import Path
+from lazytensor.io.ome_arrow.model import Unit
 from lazytensor.io.ome_arrow.nested import check_names, leaves
+from lazytensor.io.ome_arrow.parquet_direct import CODECS, Leaf
+from lazytensor.io.ome_arrow.parquet_units import Pages, PageUnit
 from lazytensor.io.ome_arrow.unit_cache import UnitCache, unit_cache
 from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
@@ -47,7 +50,12 @@ class _Footer:
             opened = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False)
             self.metadata = opened.metadata
             self.schema: pa.Schema = opened.schema_arrow
-            self.names = [opened.schema.column(i).path for i in range(self.metadata.num_columns)]
+            found = [opened.schema.column(i) for i in range(self.metadata.num_columns)]
+            self.names = [leaf.path for leaf in found]
+            self.levels = [
+                (leaf.physical_type, leaf.max_repetition_level, leaf.max_definition_level)
+                for leaf in found
+            ]
             rows = [
                 self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)
             ]
@@ -61,6 +69,7 @@ class _Footer:
             tops = {field.name: field.type for field in self.schema}
             self.leaves = [((top,), tops[top]) for top in (_top(path, tops) for path in self.names)]
         self.matching: dict[tuple[Path, ...], list[int]] = {}
+        self.paged: dict[Path, int | None] = {}
 
     def columns(self, paths: Sequence[Path]) -> list[int]:
         """The leaves below some paths."""
@@ -75,6 +84,21 @@ class _Footer:
             if len(self.matching) < _KEPT:
                 self.matching[key] = found
         return found
+
+    def is_paged(self, column: int) -> bool:
+        """Whether a leaf is of byte strings, in no more than one list."""
+        import pyarrow as pa
+
+        kind, types = self.leaves[column][1], pa.types
+        physical, repeated, _ = self.levels[column]
+        is_bytes = (types.is_binary, types.is_large_binary, types.is_binary_view)
+        return physical == "BYTE_ARRAY" and repeated < 2 and any(is_(kind) for is_ in is_bytes)
+
+
+def _has_no_null(chunk: Any) -> bool:
+    """Whether a column chunk says that it has no nulls."""
+    statistics = chunk.statistics
+    return statistics is not None and statistics.has_null_count and statistics.null_count == 0
 
 
 def _top(path: str, tops: Mapping[str, Any]) -> str:
@@ -112,6 +136,9 @@ class ParquetContainer:
         self._shared = may_be_shared(stored)
         self.cache = unit_cache() if self._shared else UnitCache()
         self.identity: Hashable = ("parquet", stored.identity)
+        self.lasts = stored.token is not None and stored.store.uri is not None
+        if self._shared:
+            self.cache.turn_to(("parquet", stored.store.identity, stored.key), self.identity)
         self._footer = self._find_footer(whole)
         self._idle: list[tuple[ArrowFile, Any]] = []
         self.schema = self._footer.schema
@@ -218,13 +245,62 @@ class ParquetContainer:
     def _range(self, group: int, column: int) -> tuple[int, int]:
         """The bytes of a leaf, as far as the file has them."""
         with arrow_errors(self._where(group)):
-            chunk = self._footer.metadata.row_group(group).column(column)
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-                start = chunk.dictionary_page_offset
-            nbytes = chunk.total_compressed_size
+            return self._bounds(self._footer.metadata.row_group(group).column(column))
+
+    def _bounds(self, chunk: Any) -> tuple[int, int]:
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+            start = chunk.dictionary_page_offset
+        nbytes = chunk.total_compressed_size
         start = min(max(start, 0), self._stored.size)
         return start, min(max(start + nbytes, start), self._stored.size)
+
+    def paged_unit(
+        self,
+        group: int,
+        pixels: Path,
+        where: str,
+        key: Hashable,
+        otherwise: Callable[[], Unit],
+    ) -> Unit | None:
+        """The byte strings of a leaf, one by one; None where they had better be read as a whole.
+
+        See ``parquet_units.PageUnit``.
+        """
+        column = None if self.remote else self._paged_column(pixels)
+        if column is None:
+            return None
+        rows = int(self.starts[group + 1] - self.starts[group])
+        _, repeated, defined = self._footer.levels[column]
+        with arrow_errors(self._where(group)):
+            chunk = self._footer.metadata.row_group(group).column(column)
+            codec, values = chunk.compression, chunk.num_values
+            most, nbytes = chunk.total_uncompressed_size, chunk.total_compressed_size
+            start, stop = self._bounds(chunk)
+            if codec not in CODECS or stop - start != nbytes or chunk.file_path:
+                return None
+        # A list of one item may be a list of none, and one of several is of one row.
+        if not (rows == 1 < values if repeated else rows == values):
+            return None
+        place = Pages(self._stored, start, stop, Leaf(CODECS[codec], repeated, defined), most)
+        bounds = place.bounds(values)
+        if bounds is None:
+            return place.together(values, where, counted=self._counted)
+        return PageUnit(
+            place, bounds, otherwise,
+            cache=self.cache, key=key, where=where, counted=self._counted,
+            sound=lambda: _has_no_null(chunk),
+        )  # fmt: skip
+
+    def _paged_column(self, pixels: Path) -> int | None:
+        """The leaf at a path, if it is one of byte strings, in no more than one list."""
+        footer = self._footer
+        if pixels not in footer.paged:
+            columns = footer.columns([pixels])
+            alone = len(columns) == 1 and footer.leaves[columns[0]][0] == pixels
+            good = alone and footer.is_paged(columns[0])
+            footer.paged[pixels] = columns[0] if good else None
+        return footer.paged[pixels]
 
     def constants(self, group: int, names: Sequence[str]) -> dict[str, Any] | None:
         """Values of columns that, says the footer, have one value in all of a group, and no null.

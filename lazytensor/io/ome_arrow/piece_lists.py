@@ -20,43 +20,17 @@ from lazytensor.io.ome_arrow.elements import spans_of
 from lazytensor.io.ome_arrow.fields import PieceList
 from lazytensor.io.ome_arrow.metadata import dtype_of
 from lazytensor.io.ome_arrow.model import DIMS, Pieces
+from lazytensor.io.ome_arrow.nested import undressed, valid
+from lazytensor.io.ome_arrow.values import CODECS, compression_named
 from lazytensor.io.zarr.document import describe
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CODECS", "GroupPieces", "integers", "lists_of", "undressed", "valid"]
+__all__ = ["GroupPieces", "integers", "lists_of"]
 
-CODECS = ("brotli", "bz2", "gzip", "lz4", "lz4_raw", "snappy", "zstd")
-"""Compressions of bytes that can be read: those that Arrow has; "lz4" is the frame format."""
-
-_NO_CODEC = ("", "none", "null", "false", "uncompressed")
 _NO_PIXELS = "expected pixels, found null (in all of the column)"
 _WIDEST = np.iinfo(np.int64).max
-
-
-def undressed(array: pa.Array) -> pa.Array:
-    """An array of the values themselves: no extension, no dictionary, no runs."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    while True:
-        kind = array.type
-        if isinstance(kind, pa.BaseExtensionType):
-            array = array.storage
-        elif pa.types.is_dictionary(kind):
-            array = array.dictionary_decode()
-        elif pa.types.is_run_end_encoded(kind):
-            array = pc.run_end_decode(array)
-        else:
-            return array
-
-
-def valid(array: pa.Array) -> np.ndarray | None:
-    """Which items are not null, bool; None if all are not."""
-    if not array.null_count:
-        return None
-    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
 
 
 def integers(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
@@ -227,8 +201,8 @@ def _compressions(found: _Names | None) -> _Compressions:
     names: list[str | None] = [None]
     numbers = np.zeros(1 if found is None else len(found.names) + 1, np.int8)
     for code, text in enumerate(() if found is None else found.names):
-        name = text.strip().lower()
-        if name in _NO_CODEC:
+        name = compression_named(text)
+        if name is None:
             continue
         if name not in CODECS:
             numbers[code] = -1

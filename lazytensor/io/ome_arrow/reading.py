@@ -294,7 +294,11 @@ class PieceReader:
                 place[...] = values.fill
             return
         codec = catalogue.codec_of(piece)
-        element = unit.element(number, scratch)
+        ask = unit.element
+        if all(place.shape != tuple(extents) for _, place in parts):
+            # Units that forget what they decode may do well to keep it.
+            ask = getattr(unit, "partly", ask)
+        element = ask(number, scratch)
         found = values.element(element, extents, codec)
         if found is None:
             assert codec is not None

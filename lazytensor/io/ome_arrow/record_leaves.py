@@ -19,7 +19,8 @@ from lazytensor.io.ome_arrow.container import Path
 from lazytensor.io.ome_arrow.fields import category, plain
 from lazytensor.io.ome_arrow.metadata import meta_of, moment_text, shortest
 from lazytensor.io.ome_arrow.model import ImageMeta
-from lazytensor.io.ome_arrow.piece_lists import lists_of, undressed, valid
+from lazytensor.io.ome_arrow.nested import undressed, valid
+from lazytensor.io.ome_arrow.piece_lists import lists_of
 from lazytensor.io.zarr.document import describe
 
 if TYPE_CHECKING:

@@ -7,36 +7,35 @@ may read the same group at the same time, and a fork has nothing to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazytensor.errors import FormatError, OutOfBoundsError, SourceNotFoundError
+from lazytensor.errors import FormatError, OutOfBoundsError
 from lazytensor.io.ome_arrow.arrow_files import arrow_errors
 from lazytensor.io.ome_arrow.container import Container, Path
-from lazytensor.io.ome_arrow.fields import ImageColumn, PieceList
-from lazytensor.io.ome_arrow.model import Image, ImageMeta, Pieces, Units
-from lazytensor.io.ome_arrow.piece_lists import GroupPieces, undressed, valid
+from lazytensor.io.ome_arrow.fields import ImageColumn
+from lazytensor.io.ome_arrow.model import Image, ImageMeta, NoImageError, Pieces, Units
+from lazytensor.io.ome_arrow.nested import undressed, valid
+from lazytensor.io.ome_arrow.piece_lists import GroupPieces
 from lazytensor.io.ome_arrow.record_leaves import GroupMetas
 from lazytensor.io.ome_arrow.units import units_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NullImageError", "Records"]
+__all__ = ["Records"]
 
 _KEPT_BYTES = 64 << 20
 _KEPT_GROUPS = 1024
+_KEPT_IMAGES = 64
+_KEPT_PIECES = 4096
 _GROUP_BYTES = 16 << 10  # what the objects of a group take besides its buffers, about
 
 
-class NullImageError(SourceNotFoundError, KeyError):
-    """A row has no image: it is null. Also a ``KeyError``, as of any mapping."""
-
-    def __str__(self) -> str:
-        """The message as it is; that of a ``KeyError`` would be quoted."""
-        return str(self.args[0]) if self.args else ""
+_Seen = tuple[ImageMeta, Pieces, Path, bool]
+_seen: dict[Hashable, _Seen] = {}
 
 
 class Records:
@@ -80,17 +79,38 @@ class Records:
     def image(self, row: int) -> Image:
         """The image in a row, which counts from 0.
 
-        Raises ``OutOfBoundsError`` for a row that the table does not have, ``NullImageError`` for
+        Raises ``OutOfBoundsError`` for a row that the table does not have, ``NoImageError`` for
         one that is null, ``FormatError`` for a record that makes no sense: sizes that are none,
         pieces outside of the image, chunks in another order than ZYX.
         """
-        group, within = self._place(row)
         where = self.where(row)
+        meta, pieces, path, encoded = self._seen(row, where) or self._look(row, where)
+        place = {"row": int(row), "column": self.column.name}
+        return Image(meta, pieces, self._units_of(path, encoded), where, place)
+
+    def _look(self, row: int, where: str) -> _Seen:
+        group, within = self._place(row)
         if group.meta.is_null(within):
-            raise NullImageError(f"{where}: there is no image, the row is null")
+            raise NoImageError(f"{where}: there is no image, the row is null")
         meta = group.meta.of(within, where)
-        pieces, units = self._pieces(group, within, meta, where)
-        return Image(meta, pieces, units, where, {"row": int(row), "column": self.column.name})
+        found = meta, *self._pieces(group, within, meta, where)
+        if self.rows == 1 and len(found[1]) <= _KEPT_PIECES and self._lasts:
+            for old in list(_seen)[: max(0, len(_seen) + 1 - _KEPT_IMAGES)]:
+                _seen.pop(old, None)
+            _seen[self._key(where)] = found
+        return found
+
+    def _seen(self, row: int, where: str) -> _Seen | None:
+        """What is known of the image that is all of a file; nothing of it is a view."""
+        return _seen.get(self._key(where)) if row == 0 and self.rows == 1 and self._lasts else None
+
+    def _key(self, where: str) -> Hashable:
+        return self.container.identity, where
+
+    @property
+    def _lasts(self) -> bool:
+        """Whether the table is the same wherever its identity is."""
+        return bool(getattr(self.container, "lasts", False))
 
     def metas(self) -> list[ImageMeta | None]:
         """What the records say of their images, in order of the rows; None for null rows.
@@ -163,7 +183,7 @@ class Records:
 
     def _pieces(
         self, group: _Group, within: int, meta: ImageMeta, where: str
-    ) -> tuple[Pieces, Units]:
+    ) -> tuple[Pieces, Path, bool]:
         lists = [group.lists[spec.field] for spec in self.column.lists]
         found = next((pieces for pieces in lists if pieces.count(within)), None)
         if found is None:
@@ -173,12 +193,12 @@ class Records:
                 )
             found = lists[-1]
         pieces = found.of(within, group.number, meta.shape, meta.dtype, where)
-        return pieces, self._units_of(found.spec, found.encoded(within))
-
-    def _units_of(self, spec: PieceList, encoded: bool) -> Units:
-        name = spec.encoded if encoded else spec.numbers
+        encoded = found.encoded(within)
+        name = found.spec.encoded if encoded else found.spec.numbers
         assert name is not None
-        path = spec.path(name)
+        return pieces, found.spec.path(name), encoded
+
+    def _units_of(self, path: Path, encoded: bool) -> Units:
         units = self._units.get(path)
         if units is None:
             units = units_of(self.container, path[:1], path, encoded=encoded)

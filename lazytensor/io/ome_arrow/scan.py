@@ -14,10 +14,10 @@ import numpy as np
 
 from lazytensor.errors import FormatError, SerializationError, SourceNotFoundError
 from lazytensor.io.ome_arrow.container import Container
-from lazytensor.io.ome_arrow.dataset import Dataset, RowNotFoundError, open_dataset
+from lazytensor.io.ome_arrow.dataset import Dataset, open_dataset
 from lazytensor.io.ome_arrow.fill import fill_of, fill_to_json
 from lazytensor.io.ome_arrow.folder import Folder
-from lazytensor.io.ome_arrow.model import DIMS, Image, ImageMeta
+from lazytensor.io.ome_arrow.model import DIMS, Image, ImageMeta, NoImageError
 from lazytensor.io.ome_arrow.sniff import folder_at, located
 from lazytensor.io.ome_arrow.source import OmeArrowSource, StackSource
 from lazytensor.io.store_open import make_store
@@ -169,7 +169,7 @@ class FileTable:
         ids = self._ids(column)
         found = [row for row, name in enumerate(ids) if name == str(image_id)]
         if not found:
-            raise RowNotFoundError(
+            raise NoImageError(
                 f"{self.name}: no image in column {column!r} has the id {image_id!r}"
             )
         if len(found) > 1:

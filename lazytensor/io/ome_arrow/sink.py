@@ -28,7 +28,7 @@ from lazytensor.io.ome_arrow.parquet_growing import (
 )
 from lazytensor.io.ome_arrow.parquet_pages import codec
 from lazytensor.io.ome_arrow.schemas import Written, little
-from lazytensor.io.ome_arrow.sink_dataset import numbered_ids
+from lazytensor.io.ome_arrow.sink_dataset import ids_beside
 from lazytensor.io.ome_arrow.sink_inline import (
     Layout,
     image_values,
@@ -129,9 +129,7 @@ class InlineSink:
             with named(self.label, "cannot be copied"), open(former, "rb") as file:
                 copy_bytes(file.fileno(), self._file.descriptor, more["start"])
         self._growing = GrowingParquet(schema, encoding, self._write, **more)
-        ids = self._layout.written.ids
-        if ids is None:
-            ids = numbered_ids(self._layout.written, taken)
+        ids = ids_beside(taken, self._layout.written, self.label)
         self._target.begin(self._growing, schema, ids, os.path.dirname(self._file.own))
 
     def _former(self) -> str | None:
@@ -218,6 +216,12 @@ def _columns(
                     f"{label}: rows with a column {column!r} of images as "
                     f"{'bytes' if layout.encoded else 'lists'}, of ome-arrow 0.1.0, cannot be "
                     f"added to it: {'it has none' if found is None else 'its type is another one'}"
+                )
+            full = [field.name for field in schema if not (field.nullable or field.name == column)]
+            if full:
+                raise SinkError(
+                    f"{label}: rows cannot be added to it, in which other columns are null: its "
+                    f"column {full[0]!r} takes no nulls"
                 )
             images = file.read(columns=[f"{column}.id"])[column].combine_chunks()
             taken = [one for one in images.field("id").to_pylist() if one is not None]

@@ -48,7 +48,7 @@ from lazytensor.plan.source import Box
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DatasetSink", "numbered_ids"]
+__all__ = ["DatasetSink", "ids_beside"]
 
 _LEAST_GROUP = 1 << 20
 """Bytes of pixels that a row group has at least, if there are so many."""
@@ -113,15 +113,7 @@ class DatasetSink:
         self._begin(growing, former.ids, former.next_chunk)
 
     def _begin(self, growing: GrowingParquet, taken: Sequence[str], first: int) -> None:
-        ids = self._written.ids
-        if ids is None:
-            ids = numbered_ids(self._written, taken)
-        twice = set(ids) & set(taken)
-        if twice:
-            raise SinkExistsError(
-                f"{self.label}: there is an image {min(twice)!r} already; give another image_id"
-            )
-        self._ids = ids
+        self._ids = ids = ids_beside(taken, self._written, self.label)
         self._target.begin(growing, ids, first)
 
     def finish(self) -> None:
@@ -181,7 +173,19 @@ class DatasetSink:
         }
 
 
-def numbered_ids(written: Written, taken: Sequence[str]) -> tuple[str, ...]:
+def ids_beside(taken: Sequence[str], written: Written, label: str) -> tuple[str, ...]:
+    """Ids of images that are put beside others; ``SinkExistsError`` for one that is taken."""
+    if written.ids is None:
+        return _numbered_ids(written, taken)
+    twice = set(written.ids) & set(taken)
+    if twice:
+        raise SinkExistsError(
+            f"{label}: there is an image {min(twice)!r} already; give another image_id"
+        )
+    return written.ids
+
+
+def _numbered_ids(written: Written, taken: Sequence[str]) -> tuple[str, ...]:
     """Ids of images for which none are given: their own if they have one, else a number."""
     own, used = written.attrs.get("id"), set(taken)
     if isinstance(own, str) and own and own not in used and written.images == 1:

@@ -1,8 +1,9 @@
 """Where the files of a dataset are written, so that nobody ever sees a part of them.
 
 On this machine a folder is written under a hidden name and put into its place at once; images are
-added by writing a new one that begins with what the former one has, and exchanging the two. Object
-stores can do neither: files are written here and sent one after the other, the one without which
+added by writing a new one that begins with what the former one has, and exchanging the two; what
+users have put beside the files of the dataset is in the new one, too. Object stores can do
+neither: files are written here and sent one after the other, the one without which
 nobody looks for others last.
 """
 
@@ -151,6 +152,25 @@ def _locked(fd: int) -> bool:
     return True
 
 
+def _carry(folder: str, into: str) -> None:
+    """Have what is in a folder beside the files of a dataset in another one, too."""
+
+    def ours(parent: str, names: list[str]) -> Sequence[str]:
+        return _FILES if parent == folder else ()
+
+    shutil.copytree(
+        folder, into, symlinks=True, ignore=ours, copy_function=_linked, dirs_exist_ok=True
+    )
+
+
+def _linked(source: str, target: str) -> None:
+    """Give a file a second name, or, on file systems that cannot do that, copy it."""
+    try:
+        os.link(source, target)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target)
+
+
 class _LocalDataset:
     """A folder of this machine."""
 
@@ -200,6 +220,8 @@ class _LocalDataset:
         for name in (INDEX, IMAGES):
             self._staged.put(name, [files[name]])
         if self._held is not None:
+            with named(self._label, "what else is in the folder cannot be copied"):
+                _carry(self._path, self._staged.own)
             self._held.check()
         self._staged.publish(NOTE, [files[NOTE]])
         self._release()

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lazytensor.errors import FormatError, SourceNotFoundError
-from lazytensor.io.ome_arrow.folder import IMAGES, MARKS, Folder, folder_of
+from lazytensor.io.ome_arrow.folder import MARKS, Folder, folder_of
+from lazytensor.io.ome_arrow.only_table import SUFFIXES, only_table
 from lazytensor.io.place import is_buffer
 from lazytensor.io.store import Store
 from lazytensor.io.store_open import make_store
@@ -27,13 +28,9 @@ __all__ = [
 
 # Parquet (also with an encrypted footer), Arrow IPC files and streams, Vortex (to refuse it).
 _MAGIC = (b"PAR1", b"PARE", b"ARROW1", b"\xff\xff\xff\xff", b"VTXF")
-_SUFFIXES = (
-    ".parquet", ".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc", ".vortex", ".ome-arrow",
-)  # fmt: skip
 _PACKED = b"PK\x03\x04"
 _RECORD = "pixels_meta"
 _FOLDER = ".ome-arrow"
-_SHOWN = 20
 
 
 def is_table_in_memory(source: Any) -> bool:
@@ -88,7 +85,7 @@ def _is_path(source: Any) -> bool:
 def _is_named(text: str) -> bool:
     """Whether the name of a file says that it is a table; of a chain of URLs, the first."""
     names = [part for part in text.split("::") if part != "zip"]
-    return names[0].partition("?")[0].rstrip("/").lower().endswith(_SUFFIXES)
+    return names[0].partition("?")[0].rstrip("/").lower().endswith(SUFFIXES)
 
 
 def _first_bytes(path: str) -> bytes:
@@ -165,20 +162,4 @@ def dataset_at(store: Store) -> Folder | None:
 def _in_store(store: Store) -> Folder | tuple[Store, str]:
     """The dataset in a store, or the one table."""
     found = dataset_at(store)
-    if found is not None:
-        return found
-    keys: list[str] = []
-    for key, _ in store.walk(""):
-        keys.append(key)
-        if len(keys) > _SHOWN:
-            break
-    tables = [key for key in keys if key.lower().endswith(_SUFFIXES)]
-    if len(tables) == 1:
-        return store, tables[0]
-    shown = ", ".join(map(repr, sorted(keys)[:_SHOWN])) + ", ..." * (len(keys) > _SHOWN)
-    if not keys:
-        raise SourceNotFoundError(f"{store.name}: expected {IMAGES!r} or a table, found nothing")
-    raise FormatError(
-        f"{store.name}: expected {IMAGES!r} or one table, found {shown}; name one of them: "
-        f"(store, key)"
-    )
+    return (store, only_table(store)) if found is None else found

@@ -12,6 +12,7 @@ counted by units then.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
 from math import prod
 from types import MappingProxyType
 from typing import Any, cast
@@ -63,6 +64,12 @@ class _PieceSource:
         self.remote = any(units.remote for units in holders)
         self.label = ""
         self.key: Hashable = None
+        # Bytes per voxel, where pieces are read one by one rather than with their unit.
+        found = [getattr(units, "itemsize", None) for units in holders]
+        sizes = [size for size in found if size is not None]
+        self._alone: int | None = None
+        if sizes and len(sizes) == len(found):
+            self._alone = dtype.itemsize if self._encoded else max(sizes)
         # Found when it is first asked for.
         self._array: tuple[np.ndarray | None] | None = None
         self._largest: tuple[int, int] | None = None
@@ -164,7 +171,7 @@ class _PieceSource:
             missing += not len(pieces)
             found.append(pieces)
         pieces = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
-        if len(cells) < _SAMPLE:
+        if len(cells) < _SAMPLE or self._alone is not None:
             return UnitSize(len(cells), self._stored(pieces), missing)
         units = catalogue.units[pieces]
         volumes, total = catalogue.volumes(pieces), 0.0
@@ -192,6 +199,8 @@ class _PieceSource:
         return 0 if told(unit, "kept") else int(told(unit, "stored_nbytes"))
 
     def _stored(self, pieces: np.ndarray) -> int:
+        if self._alone is not None:
+            return int(self._catalogue.volumes(pieces).sum()) * self._alone
         units = np.unique(self._catalogue.units[pieces]).tolist()
         return sum(self._cost(unit) for unit in units)
 
@@ -222,7 +231,9 @@ class _PieceSource:
             self._largest = catalogue.largest()
         unit, volume = self._largest
         held = volume * self.spec.dtype.itemsize if catalogue.is_compressed else 0
-        if not all(units.zero_copy for units in catalogue.holders) and not catalogue.told(
+        if self._alone is not None:
+            held += volume * self._alone
+        elif not all(units.zero_copy for units in catalogue.holders) and not catalogue.told(
             unit, "kept"
         ):
             held += int(catalogue.told(unit, "decoded_nbytes"))
@@ -296,7 +307,8 @@ class OmeArrowSource(_PieceSource):
     @property
     def attrs(self) -> Mapping[str, Any]:
         """What the record says of the image beside what its axes do, read only."""
-        return MappingProxyType(dict(self._image.meta.attrs))
+        # Images share what they have in common, lists of channels above all.
+        return MappingProxyType(deepcopy(dict(self._image.meta.attrs)))
 
     @property
     def storage(self) -> Storage:

@@ -26,6 +26,7 @@ __all__ = ["UnitCache", "unit_cache"]
 
 _SHARE = 4
 _LOOK_AGAIN = 0.1
+_KEPT_STATES = 1024
 _PATIENCE = 60.0
 """Seconds after which a unit that somebody else reads is read once more."""
 
@@ -67,6 +68,7 @@ class UnitCache:
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
         self._turns: dict[Hashable, weakref.ref[_Turn]] = {}
+        self._states: dict[Hashable, Hashable] = {}
 
     @property
     def nbytes(self) -> int:
@@ -77,13 +79,25 @@ class UnitCache:
         """Whether a unit is there."""
         return key in self._units
 
-    def get(self, key: Hashable, read: Callable[[], Unit]) -> Unit:
-        """A unit, read by this thread if nobody else has, or is about to."""
+    def peek(self, key: Hashable) -> Unit | None:
+        """A unit, if it is there, without using it."""
+        found = self._units.get(key)
+        return None if found is None else found[0]
+
+    def found(self, key: Hashable) -> Unit | None:
+        """A unit, if it is there."""
         with self._lock:
             kept = self._units.get(key)
-            if kept is not None:
-                self._units.move_to_end(key)
-                return kept[0]
+            if kept is None:
+                return None
+            self._units.move_to_end(key)
+            return kept[0]
+
+    def get(self, key: Hashable, read: Callable[[], Unit]) -> Unit:
+        """A unit, read by this thread if nobody else has, or is about to."""
+        kept = self.found(key)
+        if kept is not None:
+            return kept
         turn = _Turn()
         try:
             found = self._claim(key, turn)
@@ -127,6 +141,21 @@ class UnitCache:
                 self._forget()
                 raise
 
+    def turn_to(self, place: Hashable, state: Hashable) -> None:
+        """Forget what is kept of a place in another state than this one, which keys begin with.
+
+        A file that was written anew does not come back, and what was read of it is in the way.
+        """
+        with self._lock:
+            former = self._states.pop(place, state)
+            self._states[place] = state
+            while len(self._states) > _KEPT_STATES:
+                del self._states[next(iter(self._states))]
+            if former == state:
+                return
+            for key in [key for key in self._units if _begins_with(key, former)]:
+                self._used -= self._units.pop(key)[1]
+
     def _forget(self) -> None:
         self._units = OrderedDict()
         self._used = 0
@@ -142,6 +171,15 @@ class UnitCache:
         """Forget all units; who looks at one keeps it."""
         with self._lock:
             self._forget()
+
+
+def _begins_with(key: Hashable, state: Hashable) -> bool:
+    """Whether a key, or what it begins with, and so on, is a state."""
+    while key != state:
+        if not isinstance(key, tuple) or not key:
+            return False
+        key = key[0]
+    return True
 
 
 _cache = UnitCache()

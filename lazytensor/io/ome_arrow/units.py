@@ -7,6 +7,7 @@ is in memory as long as somebody has the container.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cached_property, partial
 from typing import Any
 
 from lazytensor.errors import FormatError
@@ -20,7 +21,8 @@ __all__ = ["TableUnits", "units_of"]
 class TableUnits:
     """The pixels in one field; unit ``i`` is group ``i``. See ``model.Units``.
 
-    ``by_element``: whether units take next to nothing, and elements are read as they are asked for.
+    ``itemsize``: bytes of a number (of bytes: 1) where units take next to nothing, and elements are
+    read from the file whenever they are asked for; None where units are read as a whole.
     """
 
     def __init__(self, container: Container, pixels: Path, encoded: bool) -> None:
@@ -35,10 +37,12 @@ class TableUnits:
     def __reduce__(self) -> tuple[Any, ...]:
         return TableUnits, (self._container, self._pixels, self.encoded)
 
-    @property
-    def by_element(self) -> bool:
+    @cached_property
+    def itemsize(self) -> int | None:
         """See the class."""
-        return bool(getattr(self._container, "by_element", False))
+        container = self._container
+        asked = getattr(container, "itemsize", None)
+        return asked(self._pixels, self.encoded) if container.by_element and asked else None
 
     def __len__(self) -> int:
         return len(self._container.starts) - 1
@@ -59,14 +63,27 @@ class TableUnits:
             unit: Unit | None = lazy(number, self._pixels, self.encoded, where)
             if unit is not None:
                 return unit
+        paged = getattr(self._container, "paged_unit", None)
+        if paged is not None and self.encoded:
+            key, otherwise = self._key(number), partial(self._read_all, number)
+            unit = paged(number, self._pixels, where, key, otherwise)
+            if unit is not None:
+                return unit
+        return self._read_all(number)
+
+    def _read_all(self, number: int) -> Unit:
+        where = f"{self.label} in group {number}"
         parts = self._container.read_parts(number, [self._pixels])
         top, *below = self._pixels
         columns = [part.column(top) for part in parts]
         return elements_of(columns, tuple(below), self.encoded, where, owned=not self.zero_copy)
 
     def kept(self, number: int) -> bool:
-        """Whether ``unit`` would read nothing."""
-        return self.zero_copy or self._container.cache.kept(self._key(number))
+        """Whether ``unit`` would read nothing, nor would asking it for pixels."""
+        if self.zero_copy:
+            return True
+        found = self._container.cache.peek(self._key(number))
+        return found is not None and bool(getattr(found, "kept", True))
 
     def stored_nbytes(self, number: int) -> int:
         """See ``Units``."""

@@ -27,12 +27,14 @@ from lazytensor.io.store import Buffer
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.registry import resolve
 
-__all__ = ["Values", "as_values", "codec_of", "holds"]
+__all__ = ["CODECS", "Values", "as_values", "codec_of", "compression_named", "holds"]
 
-_NOT_COMPRESSED = ("", "none", "uncompressed")
+_NOT_COMPRESSED = ("", "none", "null", "false", "uncompressed")
 _OWN = {"bz2": "streams:bz2", "gzip": "streams:gzip", "zstd": "zstd:zstd"}
 _STREAMS = {"brotli": 1 << 21, "lz4": 255}
-_KNOWN = ("brotli", "bz2", "gzip", "lz4", "lz4_raw", "snappy", "zstd")
+
+CODECS = ("brotli", "bz2", "gzip", "lz4", "lz4_raw", "snappy", "zstd")
+"""Compressions of bytes that can be read: those that Arrow has; "lz4" is the frame format."""
 
 
 class Values:
@@ -65,7 +67,7 @@ class Values:
             if len(element) != size:
                 raise ChunkDecodeError(f"expected {size} values, found {len(element)}")
             return element.reshape(extents)
-        if codec is not None and codec.lower() not in _NOT_COMPRESSED:
+        if codec is not None and compression_named(codec) is not None:
             return None
         nbytes = size * self.dtype.itemsize
         if len(element) != nbytes:
@@ -191,6 +193,16 @@ def _reach(dtype: np.dtype) -> tuple[np.float64, np.float64]:
     return np.float64(-limit if dtype.kind == "i" else 0.0), np.float64(limit)
 
 
+def compression_named(name: str) -> str | None:
+    """The compression that a file names, whether or not it is known; None: none at all.
+
+    >>> compression_named("ZSTD "), compression_named("None")
+    ('zstd', None)
+    """
+    plain = name.strip().lower()
+    return None if plain in _NOT_COMPRESSED else plain
+
+
 def codec_of(name: str) -> ByteCodec:
     """The decoder of a compression that a file names; ``ChunkDecodeError`` for an unknown one."""
     return _codec(name.lower())
@@ -209,7 +221,7 @@ def _codec(name: str) -> ByteCodec:
     if name == "lz4_raw":
         return _Block()
     raise ChunkDecodeError(
-        f"compression {name!r} is not known; known are {', '.join(map(repr, _KNOWN))}"
+        f"compression {name!r} is not known; known are {', '.join(map(repr, CODECS))}"
     )
 
 

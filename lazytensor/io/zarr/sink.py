@@ -26,10 +26,10 @@ from lazytensor.io.zarr.encode import object_encoder
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.sink_places import TreePlace
 from lazytensor.io.zarr.sink_tree import Tree
-from lazytensor.plan.sink import Runs
+from lazytensor.plan.sink import Runs, Target
 from lazytensor.plan.source import Box
 
-__all__ = ["ZarrSink"]
+__all__ = ["ArrayTarget", "ZarrSink"]
 
 
 class ZarrSink:
@@ -50,35 +50,39 @@ class ZarrSink:
         write_empty: bool = False,
         around: bool = False,
     ) -> None:
+        if around and not place.consolidates:
+            raise ValueError(
+                f"{place.label}: consolidated=True is for folders; lt.dump_zarr has it"
+            )
+        if around and not place.inner:
+            raise ValueError(f"{place.label}: consolidated=True is for an array in a group: path=")
         self.label = place.label
         self.places = place.places
         self._place = place
         self._tree = tree
         self._plan = plan
         self._around = around
-        self.targets = tuple(
-            [
-                _ArrayTarget(place, path, meta, write_empty=write_empty)
-                for path, meta in arrays.items()
-            ]
-        )
+        self._arrays = [
+            ArrayTarget(place, path, meta, write_empty=write_empty) for path, meta in arrays.items()
+        ]
+        self.targets: tuple[Target | np.ndarray, ...] = tuple(self._arrays)
 
     @property
     def failed(self) -> list[str]:
         """Keys of objects that could not be written."""
-        return [key for target in self.targets for key in target.failed]
+        return [key for target in self._arrays for key in target.failed]
 
     def begin(self) -> None:
         """Reserve the place, or find out what is there already; raises ``SinkError``."""
-        for target in self.targets:
+        for target in self._arrays:
             target.failed.clear()
         self._place.begin(self._tree, self._plan())
 
     def finish(self) -> None:
         """Write the documents, and let everybody see the arrays."""
         self._place.publish()
-        if self._around:
-            self._place.consolidate()
+        if not self._place.complete or self._around:
+            self._place.consolidate(anew=self._around)
 
     def abort(self) -> None:
         """Leave no trace; of ``mode="resume"`` what was written."""
@@ -92,13 +96,19 @@ class _Unit(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _ArrayTarget:
-    """Writes the objects of one array."""
+class ArrayTarget:
+    """Writes the objects of one array, or of those from the number ``first`` on (per dim)."""
 
     runs: Runs = "any"
 
     def __init__(
-        self, place: TreePlace, path: str, meta: ArrayMetadata, *, write_empty: bool
+        self,
+        place: TreePlace,
+        path: str,
+        meta: ArrayMetadata,
+        *,
+        write_empty: bool,
+        first: Sequence[int] = (),
     ) -> None:
         self.label = f"{place.label}/{path}".rstrip("/")
         self.cells: tuple[int | None, ...] = meta.chunk_shape
@@ -108,6 +118,9 @@ class _ArrayTarget:
         self._meta = meta
         self._encoder = object_encoder(meta, write_empty=write_empty)
         self._write_empty = write_empty
+        self._first = tuple(first) or (0,) * len(meta.shape)
+        self._replaces = place.replaces
+        self.waits = place.waits
         encoded, aside = self._encoder.memory()
         decoded = prod(meta.chunk_shape) * meta.dtype.itemsize
         # Of buffers that are kept the next power of two; a look at what is there decodes it.
@@ -124,27 +137,29 @@ class _ArrayTarget:
 
     def passes_over(self, value: np.ndarray) -> bool:
         """Whether it is the fill value to the last bit, and nothing is there."""
-        if self._write_empty or self._place.present:
+        if self.complete:
+            return True
+        if self._write_empty or self._place.present or self._replaces:
             return False
         return self._encoder.is_empty(self._plain(value).reshape((1,) * len(self._meta.shape)))
 
     def seems_written(self, box: Box) -> bool:
         """Whether objects of these names are there."""
+        if self.complete:
+            return True
         present = self._place.present
         return bool(present) and all(unit.key in present for unit in self._units(box))
 
     def has(self, box: Box) -> bool:
         """Whether they can be decoded to the last element."""
-        return all([self._is_sound(unit) for unit in self._units(box)])
+        return self.complete or all(self._is_sound(unit) for unit in self._units(box))
 
     def _is_sound(self, unit: _Unit) -> bool:
         meta = self._meta
         out = np.empty(unit.shape, meta.dtype)
         where = tuple([slice(0, n) for n in unit.shape])
         try:
-            return meta.layout.read(
-                self._place.reader(), unit.key, where, out, thread_scratch()
-            )
+            return meta.layout.read(self._place.reader(), unit.key, where, out, thread_scratch())
         except SourceError:
             return False
 
@@ -152,8 +167,8 @@ class _ArrayTarget:
         """The objects that a box of whole ones consists of."""
         sizes = self._meta.chunk_shape
         along = [
-            [(at // n, min(n, hi - at)) for at in range(lo, hi, n)]
-            for (lo, hi), n in zip(box, sizes, strict=True)
+            [(first + at // n, min(n, hi - at)) for at in range(lo, hi, n)]
+            for (lo, hi), n, first in zip(box, sizes, self._first, strict=True)
         ]
         for found in product(*along):
             key = self._prefix + self._meta.keys.key([i for i, _ in found])
@@ -164,7 +179,7 @@ class _ArrayTarget:
         (unit,) = self._units(box)
         values = self._plain(values)
         if not self._write_empty and self._encoder.is_empty(values):
-            if unit.key in self._place.present:
+            if self._place.may_have(unit.key):
                 self._place.remove(unit.key)
             return
         try:

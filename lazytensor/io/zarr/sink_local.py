@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 
 from lazytensor.errors import SinkError
-from lazytensor.io.staging import StagedFolder, is_locked, left_behind, named
+from lazytensor.io.staging import StagedFile, StagedFolder, is_locked, left_behind, named
 from lazytensor.io.store import Buffer, Store
 from lazytensor.io.store_local import LocalStore
 from lazytensor.io.zarr.sink_places import Mode, TreePlace, looked_for
@@ -115,9 +116,8 @@ class FolderPlace(TreePlace):
 
     def __init__(self, root: str, inner: str, mode: Mode, label: str) -> None:
         path = os.path.join(root, *inner.split("/")) if inner else root
-        super().__init__(mode, label, (path,))
+        super().__init__(inner, mode, label, (path,))
         self._root = root
-        self._inner = inner
         self._path = path
         self._folder = _Folder(path, label, self)
         self._groups: list[str] = []
@@ -162,12 +162,13 @@ class FolderPlace(TreePlace):
     def _make_groups(self, tree: Tree) -> None:
         """The groups around it that are not there; those of others are as good."""
         wanted = missing_groups(
-            lambda key: _read(self._root, key), self._inner, tree.zarr_format, self.label
+            lambda key: _read(self._root, key), self.inner, tree.zarr_format, self.label
         )
         for key, data in wanted.items():
             path = os.path.join(self._root, *key.split("/"))
-            self._make_folder(os.path.dirname(path))
-            staged = f"{path}.{os.getpid()}.tmp"
+            folder, name = os.path.split(path)
+            self._make_folder(folder)
+            staged = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
             try:
                 with open(staged, "xb") as file:
                     file.write(data)
@@ -190,6 +191,7 @@ class FolderPlace(TreePlace):
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write a file."""
+        assert self._folder.own, "nothing was begun"
         self._folder.put(key, parts)
 
     def remove(self, key: str) -> None:
@@ -205,6 +207,8 @@ class FolderPlace(TreePlace):
         if self.complete:
             return
         assert self._tree is not None
+        with named(self.label, "cannot be put into its place"):
+            self._make_groups(self._tree)  # whoever made them may have taken them back
         for key, data in self._tree.documents.items():
             self._folder.put(key, [data])
         self._folder.finish()
@@ -212,6 +216,19 @@ class FolderPlace(TreePlace):
         self._made.clear()
         with suppress(OSError):  # nobody minds it, and nobody else takes it away
             os.unlink(os.path.join(self._path, NOTE))
+
+    def _store(self) -> Store:
+        return LocalStore(self._root)
+
+    def _put_in_store(self, key: str, data: bytes) -> None:
+        staged = StagedFile(os.path.join(self._root, key), "overwrite", self.label)
+        staged.begin()
+        try:
+            staged.put(0, data)
+            staged.publish()
+        except BaseException:
+            staged.abort()
+            raise
 
     def abort(self) -> None:
         """Remove the hidden folder, and groups that nobody else uses; or keep them."""
@@ -222,15 +239,17 @@ class FolderPlace(TreePlace):
         self._folder.abort()
         for path in reversed(self._groups):
             with suppress(OSError):
-                if self._is_alone(path):
+                folder = os.path.dirname(path)
+                if self._is_alone(folder):
                     os.unlink(path)
+                    if folder in self._made:
+                        os.rmdir(folder)
         for folder in reversed(self._made):
             with suppress(OSError):  # somebody else has put something there
                 os.rmdir(folder)
         self._groups.clear()
         self._made.clear()
 
-    def _is_alone(self, path: str) -> bool:
+    def _is_alone(self, folder: str) -> bool:
         """Whether a group has nothing but documents that were made here."""
-        folder = os.path.dirname(path)
         return all(os.path.join(folder, name) in self._groups for name in os.listdir(folder))

@@ -8,42 +8,61 @@ a zip file (``sink_zip``), and a mapping in memory, which is filled at the end.
 
 from __future__ import annotations
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
-from lazytensor.errors import SinkError, SinkExistsError
+from lazytensor.errors import SinkExistsError
 from lazytensor.io.store import Buffer, Store, join_key
 from lazytensor.io.store_memory import DictStore
-from lazytensor.io.store_open import is_zarr_node
-from lazytensor.io.zarr.sink_tree import Note, Tree, differs, kind_at, missing_groups
+from lazytensor.io.zarr.sink_consolidated import (
+    consolidated_files,
+    documents_below,
+    is_consolidated,
+)
+from lazytensor.io.zarr.sink_tree import Tree, differs, kind_at, missing_groups
 
-__all__ = ["Mode", "TreePlace", "check_mode", "tree_place"]
+__all__ = [
+    "MappingPlace",
+    "Mode",
+    "TreePlace",
+    "ZarrMemoryPlace",
+    "buffer_of_zarr",
+    "check_mode",
+    "looked_for",
+]
 
 Mode = Literal["create", "overwrite", "resume"]
 _MODES = ("create", "overwrite", "resume")
 
 
-def check_mode(mode: str) -> None:
-    """``ValueError`` unless ``mode`` says what becomes of what is there."""
+def check_mode(mode: str, *others: str) -> None:
+    """``ValueError`` unless ``mode`` says what becomes of what is there; ``others``: modes that
+    there are as well, and that are not for this."""
     if mode not in _MODES:
-        raise ValueError(f"mode must be one of {_MODES}, not {mode!r}")
+        raise ValueError(f"mode must be one of {(*_MODES, *others)}, not {mode!r}")
 
 
 class TreePlace(ABC):
     """A place for a node, and what is below it.
 
-    ``label``: names the sink in errors. ``places``: absolute paths or URLs of what is made.
-    ``complete``: whether all is there already; ``present``: keys that are, for ``mode="resume"``
-    (both once it has begun). ``copies``: how many copies of an object there are while it is put.
+    ``inner``: path in the store. ``label``: names the sink in errors. ``places``: absolute paths or
+    URLs of what is made. ``complete``: whether all is there already; ``present``: keys that are,
+    for ``mode="resume"`` (both once it has begun). ``copies``: how many copies of an object there
+    are while it is put. ``consolidates``: whether ``consolidate`` can be asked for.
+    ``replaces``: whether empty objects have to be removed. ``waits``: whether putting an object
+    mostly waits for a network.
     """
 
     complete = False
+    consolidates = True
+    replaces = False
+    waits = False
     copies = 0
 
-    def __init__(self, mode: Mode, label: str, places: Iterable[str]) -> None:
+    def __init__(self, inner: str, mode: Mode, label: str, places: Iterable[str]) -> None:
+        self.inner = inner
         self.mode: Mode = mode
         self.label = label
         self.places = tuple(places)
@@ -57,8 +76,12 @@ class TreePlace(ABC):
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Write an object at once, from any thread; raises ``SinkError`` naming the key."""
 
+    def may_have(self, key: str) -> bool:
+        """Whether there may be an object that must not be there if it is empty now."""
+        return key in self.present
+
     def remove(self, key: str) -> None:
-        """Remove one of those that are ``present``."""
+        """Remove one of those that it ``may_have``."""
         raise NotImplementedError
 
     def reader(self) -> Store:
@@ -68,6 +91,26 @@ class TreePlace(ABC):
     @abstractmethod
     def publish(self) -> None:
         """Write the documents, and let everybody see all of it; raises ``SinkError``."""
+
+    def consolidate(self, *, anew: bool) -> None:
+        """Write consolidated metadata of the whole store, after ``publish``; if there is none yet,
+        only if it is made ``anew``."""
+        if not self.consolidates or not self.inner:
+            return
+        if not anew and not is_consolidated(self._store()):
+            return
+        documents = documents_below(self._store())
+        zarr_format = 3 if "zarr.json" in documents else 2
+        for key, data in consolidated_files(documents, zarr_format).items():
+            self._put_in_store(key, data)
+
+    def _store(self) -> Store:
+        """The store, to be read."""
+        raise NotImplementedError
+
+    def _put_in_store(self, key: str, data: bytes) -> None:
+        """Replace an object of the store."""
+        raise NotImplementedError
 
     @abstractmethod
     def abort(self) -> None:
@@ -82,7 +125,9 @@ class TreePlace(ABC):
         there = kind_at(lambda key: read(key))
         if self.mode == "resume":
             known = {key: data for key, data in found.items() if data is not None}
-            other = differs({key: known[key] for key in known if key in tree.documents}, tree.documents)
+            other = differs(
+                {key: known[key] for key in known if key in tree.documents}, tree.documents
+            )
             if other is None:
                 self.complete = True
                 return
@@ -117,10 +162,8 @@ class MappingPlace(TreePlace):
     copies = 1
 
     def __init__(self, data: MutableMapping[str, Any], inner: str, mode: Mode, label: str) -> None:
-        super().__init__(mode, label, ())
+        super().__init__(inner, mode, label, (f"memory:{id(data)}/{inner}",))
         self._data = data
-        self._inner = inner
-        self.places = (f"memory:{id(data)}/{inner}",)
         self._made: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._tree: Tree | None = None
@@ -132,18 +175,18 @@ class MappingPlace(TreePlace):
         return DictStore(self._data).get(key)
 
     def _here(self) -> list[str]:
-        start = f"{self._inner}/" if self._inner else ""
+        start = f"{self.inner}/" if self.inner else ""
         return [key for key in list(self._data) if key.startswith(start)]
 
     def begin(self, tree: Tree, plan: str | None) -> None:
         """Look at what is there."""
         self._tree = tree
-        missing_groups(self._read, self._inner, tree.zarr_format, self.label)
+        missing_groups(self._read, self.inner, tree.zarr_format, self.label)
         self._look(tree)
 
     def _look(self, tree: Tree) -> None:
         if self._here():
-            found = {key: self._read(join_key(self._inner, key)) for key in looked_for(tree)}
+            found = {key: self._read(join_key(self.inner, key)) for key in looked_for(tree)}
             self._settle(tree, {k: None if v is None else bytes(v) for k, v in found.items()})
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
@@ -159,13 +202,19 @@ class MappingPlace(TreePlace):
         if self.complete:
             return
         self._look(tree)
-        groups = missing_groups(self._read, self._inner, tree.zarr_format, self.label)
+        groups = missing_groups(self._read, self.inner, tree.zarr_format, self.label)
         for key in self._here():
             del self._data[key]
-        files = {join_key(self._inner, k): v for k, v in {**self._made, **tree.documents}.items()}
+        files = {join_key(self.inner, k): v for k, v in {**self._made, **tree.documents}.items()}
         for key, data in {**groups, **files}.items():
             self._data[key] = self._wrap(data)
         self._made = {}
+
+    def _store(self) -> Store:
+        return DictStore(self._data)
+
+    def _put_in_store(self, key: str, data: bytes) -> None:
+        self._data[key] = self._wrap(data)
 
     def abort(self) -> None:
         """Forget it."""
@@ -176,94 +225,11 @@ class ZarrMemoryPlace(MappingPlace):
     """The dict of a memory store of zarr-python, whose values are buffers of its own kind."""
 
     def _wrap(self, data: bytes) -> Any:
-        from zarr.core.buffer import default_buffer_prototype
-
-        return default_buffer_prototype().buffer.from_bytes(data)
+        return buffer_of_zarr(data)
 
 
-def tree_place(
-    store: Any,
-    path: str,
-    mode: Mode,
-    what: str,
-    storage_options: Mapping[str, Any] | None = None,
-) -> TreePlace:
-    """The place of a node in what a user calls the store; ``what``: names the sink in errors.
+def buffer_of_zarr(data: bytes) -> Any:
+    """Bytes as zarr-python keeps them."""
+    from zarr.core.buffer import default_buffer_prototype
 
-    Raises ``TypeError`` for stores that cannot be written to, ``ValueError`` for modes that they
-    do not have.
-    """
-    inner = join_key(path)
-    if is_zarr_node(store):
-        inner = join_key(store.path, inner)
-        store = store.store
-    store = _plain_store(store)
-    if isinstance(store, _Buffers):
-        return ZarrMemoryPlace(store.data, inner, mode, _label(what, "memory", inner))
-    if isinstance(store, MutableMapping):
-        return MappingPlace(store, inner, mode, _label(what, "memory", inner))
-    if isinstance(store, (str, os.PathLike)) and _is_zip(os.fsdecode(store)):
-        from lazytensor.io.zarr.sink_zip import ZipPlace
-
-        text = os.path.abspath(os.path.expanduser(os.fsdecode(store)))
-        return ZipPlace(text, inner, mode, _label(what, text, inner))
-    from lazytensor.io.staging_remote import place_of
-
-    place = place_of(store, storage_options)
-    if place.fs is None:
-        from lazytensor.io.zarr.sink_local import FolderPlace
-
-        return FolderPlace(place.path, inner, mode, _label(what, place.name, inner))
-    from lazytensor.io.zarr.sink_remote import RemotePlace
-
-    return RemotePlace(place, inner, mode, _label(what, place.name, inner))
-
-
-def _label(what: str, name: str, inner: str) -> str:
-    return f"{what} {name}/{inner}".rstrip("/")
-
-
-def _is_zip(text: str) -> bool:
-    return text.endswith(".zip") and "://" not in text and not os.path.isdir(text)
-
-
-class _Buffers:
-    """The dict of a memory store of zarr-python."""
-
-    def __init__(self, data: MutableMapping[str, Any]) -> None:
-        self.data = data
-
-
-def _plain_store(store: Any) -> Any:
-    """What an open store of zarr-python stands for; other things as they are."""
-    kind = type(store)
-    if not kind.__module__.startswith("zarr."):
-        if isinstance(store, Store) or (
-            hasattr(store, "supports_writes") and hasattr(store, "get_partial_values")
-        ):
-            raise TypeError(
-                f"{kind.__name__} cannot be written to by a sink: give the path or the URL that it "
-                f"stands for"
-            )
-        return store
-    if getattr(store, "read_only", False):
-        raise SinkError(f"{kind.__name__} {store} was opened read only; open it with mode='r+'")
-    match kind.__name__:
-        case "LocalStore":
-            return os.fspath(store.root)
-        case "MemoryStore":
-            return _Buffers(store._store_dict)
-        case "FsspecStore":
-            return _synchronous(store.fs), store.path
-    raise TypeError(
-        f"a {kind.__name__} of zarr cannot be written to by a sink: give the path or the URL that "
-        f"it stands for"
-    )
-
-
-def _synchronous(fs: Any) -> Any:
-    """A file system that may be called without a loop of one's own."""
-    fs = getattr(fs, "sync_fs", fs)
-    if not getattr(fs, "asynchronous", False):
-        return fs
-    return type(fs)(*fs.storage_args, **{**fs.storage_options, "asynchronous": False})
+    return default_buffer_prototype().buffer.from_bytes(data)

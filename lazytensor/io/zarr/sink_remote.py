@@ -17,10 +17,11 @@ import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from lazytensor.errors import SinkError, SinkExistsError
 from lazytensor.io.staging_remote import Place, Remote
-from lazytensor.io.store import Buffer, Store, join_key
+from lazytensor.io.store import Buffer, Store
 from lazytensor.io.store_open import make_store
 from lazytensor.io.zarr.sink_places import Mode, TreePlace, looked_for
 from lazytensor.io.zarr.sink_tree import NOTE, Note, Tree, missing_groups
@@ -34,13 +35,13 @@ class RemotePlace(TreePlace):
     """A prefix: ``inner`` at a place, which is the store."""
 
     copies = 1
+    waits = True
 
     def __init__(self, place: Place, inner: str, mode: Mode, label: str) -> None:
-        super().__init__(mode, label, (f"{place.uri}/{inner}".rstrip("/"),))
+        super().__init__(inner, mode, label, (f"{place.uri}/{inner}".rstrip("/"),))
         self._fs = place.fs
         self._remote = Remote(place, label)
         self._root = place.path
-        self._inner = inner
         self._path = f"{place.path}/{inner}".rstrip("/")
         self._at = self._path
         self._keeps = mode == "resume"
@@ -134,9 +135,7 @@ class RemotePlace(TreePlace):
             self.present = {one[skip:] for one in self._under(path)} - _SKIPPED
             return True
         if other:
-            raise SinkError(
-                f"{self.label}: cannot go on: {other}; mode='overwrite' begins anew"
-            )
+            raise SinkError(f"{self.label}: cannot go on: {other}; mode='overwrite' begins anew")
         return False
 
     def _beside(self) -> list[str]:
@@ -153,7 +152,7 @@ class RemotePlace(TreePlace):
     def _make_groups(self, tree: Tree) -> None:
         wanted = missing_groups(
             lambda key: self._read(f"{self._root}/{key}"),
-            self._inner,
+            self.inner,
             tree.zarr_format,
             self.label,
         )
@@ -213,8 +212,15 @@ class RemotePlace(TreePlace):
         for path in self._under(self._at):
             key = path[skip:]
             if key != NOTE:
-                target = join_key(key)
-                self._remote.ask(lambda a=path, b=f"{self._path}/{target}": self._fs.cp_file(a, b))
+                copy = partial(self._fs.cp_file, path, f"{self._path}/{key}")
+                self._remote.ask(copy)
+
+    def _store(self) -> Store:
+        self._fs.invalidate_cache()
+        return make_store((self._fs, self._root))
+
+    def _put_in_store(self, key: str, data: bytes) -> None:
+        self._put(f"{self._root}/{key}", data, key)
 
     def abort(self) -> None:
         """Remove what was put; or keep it for ``mode="resume"``."""

@@ -1,5 +1,6 @@
-"""What a zarr sink writes, apart from where: the documents of a node and of all below it, and a note
-of them for whoever goes on after a process was killed.
+"""What a zarr sink writes, apart from where: the documents of a node and of all below it.
+
+And a note of them, for whoever goes on after a process was killed.
 
 The note (``NOTE``) lies beside the chunks under a hidden name until the documents are there. It
 holds the documents and, where that is the same in another process, a digest of what is computed, so
@@ -9,15 +10,16 @@ that nobody continues one array with the chunks of another.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lazytensor.errors import FormatError, SinkError
 from lazytensor.io.store import Buffer, join_key
 from lazytensor.io.zarr.document import describe, parse_json
 from lazytensor.io.zarr.documents import group_documents
+from lazytensor.io.zarr.sink_consolidated import consolidated_files
 
-__all__ = ["NOTE", "Note", "Read", "Tree", "differs", "kind_at", "missing_groups"]
+__all__ = ["NOTE", "Note", "Read", "Tree", "differs", "group_tree", "kind_at", "missing_groups"]
 
 NOTE = ".lazytensor.json"
 """Name of the note: hidden, and of no chunk."""
@@ -122,6 +124,32 @@ def kind_at(read: Read, path: str = "") -> tuple[str, int] | None:
         if read(join_key(path, name)) is not None:
             return kind, 2
     return None
+
+
+def group_tree(
+    arrays: Mapping[str, Mapping[str, bytes]],
+    groups: Sequence[str],
+    attributes: Mapping[str, Any] | None,
+    *,
+    zarr_format: int,
+    consolidated: bool,
+) -> Tree:
+    """The tree of a group: documents of arrays and of groups in it by path, its own last."""
+    documents = {
+        join_key(path, name): data for path, files in arrays.items() for name, data in files.items()
+    }
+    for path in groups:
+        for name, data in group_documents(zarr_format=zarr_format).items():
+            documents[join_key(path, name)] = data
+    own = group_documents(attributes, zarr_format=zarr_format)
+    if consolidated:
+        own = {**consolidated_files({**documents, **own}, zarr_format), **_but_v3(own)}
+    return Tree("group", zarr_format, {**documents, **own})
+
+
+def _but_v3(own: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Documents of v2, which stand beside the consolidated one and not in it."""
+    return {name: data for name, data in own.items() if name != "zarr.json"}
 
 
 def missing_groups(read: Read, path: str, zarr_format: int, label: str) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ class ZipPlace(TreePlace):
     """A zip file that holds nothing but what is written. ``ValueError`` for other modes than
     ``"create"``."""
 
+    consolidates = False
     copies = 1
 
     def __init__(self, path: str, inner: str, mode: Mode, label: str) -> None:
@@ -36,8 +37,7 @@ class ZipPlace(TreePlace):
                 f"{label}: zip files are only made, and not changed: mode='create', or write to a "
                 f"folder"
             )
-        super().__init__(mode, label, (path,))
-        self._inner = inner
+        super().__init__(inner, mode, label, (path,))
         self._file = StagedFile(path, "create", label)
         self._zip: zipfile.ZipFile | None = None
         self._lock = threading.Lock()
@@ -49,13 +49,13 @@ class ZipPlace(TreePlace):
         self._file.begin()
         opened = os.fdopen(os.dup(self._file.descriptor), "w+b")
         self._zip = zipfile.ZipFile(opened, "w", zipfile.ZIP_STORED)
-        groups = missing_groups(lambda _: None, self._inner, tree.zarr_format, self.label)
+        groups = missing_groups(lambda _: None, self.inner, tree.zarr_format, self.label)
         for key, data in groups.items():
             self._add(key, data)
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Add an entry."""
-        self._add(join_key(self._inner, key), b"".join(parts))
+        self._add(join_key(self.inner, key), b"".join(parts))
 
     def _add(self, key: str, data: bytes) -> None:
         assert self._zip is not None

@@ -47,10 +47,10 @@ class ZarrSource:
     """One zarr array, readable by box from any thread.
 
     ``node``: where its metadata was found (must be an array). ``dims``, ``axes``: names and world
-    meaning, those of the metadata (``world_axes``) by default. ``missing``: ``"fill"`` reads absent objects as the
-    fill value, ``"raise"`` makes them a ``SourceNotFoundError``; chunks that a shard's index
-    declares empty are the fill value either way. ``reopen``: what ``to_json`` answers instead of
-    naming the array itself. ``pyramid``: the resolutions it belongs to.
+    meaning, those of the metadata (``world_axes``) by default. ``missing``: ``"fill"`` reads absent
+    objects as the fill value, ``"raise"`` makes them a ``SourceNotFoundError``; chunks that a
+    shard's index declares empty are the fill value either way. ``reopen``: what ``to_json`` answers
+    instead of naming the array itself. ``pyramid``: the resolutions it belongs to.
 
     Raises ``DimensionError`` when ``dims`` or ``axes`` have the wrong length.
     """

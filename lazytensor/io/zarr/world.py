@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from lazytensor.errors import FormatError
-from lazytensor.io.axis_json import axis_from_json, axis_to_json
+from lazytensor.io.zarr.axis_json import axis_from_json, axis_to_json
 from lazytensor.io.zarr.document import Fields
 from lazytensor.plan.levels import ATTRIBUTE
 from lazytensor.plan.spec import Axis

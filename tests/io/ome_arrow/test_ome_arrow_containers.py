@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lazytensor.errors import FormatError, SourceChangedError, SourceError, SourceNotFoundError
+from lazytensor.io.ome_arrow.arrow_files import arrow_errors
 from lazytensor.io.ome_arrow.containers import open_container
 from lazytensor.io.ome_arrow.polars_frame import lazy_frame
+from lazytensor.io.ome_arrow.sniff import located
 from lazytensor.io.ome_arrow.units import units_of
 from lazytensor.io.scratch import thread_scratch
 from lazytensor.io.store_counting import CountingStore
@@ -573,3 +575,37 @@ def test_files_that_polars_wrote(tmp_path: Path) -> None:
                 assert numbers.unit(0).element(0, thread_scratch()).tolist() == [1, 2]
                 data = units_of(container, ("b",), ("b",), encoded=True)
                 assert data.unit(0).element(1, thread_scratch()).tobytes() == frame["b"][1]
+
+
+def test_mistakes_of_this_package_are_no_fault_of_a_file() -> None:
+    """``TypeError``, ``KeyError`` and ``MemoryError`` are a damaged file only if Arrow says so."""
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for error in (KeyError("x"), TypeError("x"), MemoryError("x")):
+        with pytest.raises(type(error)), arrow_errors("a file"):
+            fail(error)
+
+    class File(io.BytesIO):
+        def read(self, n: int | None = -1) -> bytes:
+            raise TypeError("a mistake in what Arrow calls")
+
+    with pytest.raises(TypeError, match="a mistake"), arrow_errors("a file"):
+        pa.PythonFile(File(b"12345678"), mode="r").read(4)
+    for call in (lambda: pa.schema([]).field("x"), lambda: pa.array([1, "a"])):
+        with pytest.raises(FormatError, match="a file cannot be decoded"), arrow_errors("a file"):
+            call()
+
+
+def test_the_one_table_of_a_store(table: pa.Table) -> None:
+    data = tables.parquet(table)
+    for files in ({"a.bin": data}, {"b.parquet": data, "notes.txt": b""}):
+        assert open_container(files).starts[-1] == table.num_rows
+        assert located(files, None)[1] == next(iter(files))
+    several = {"b.parquet": data, "c.arrow": b""}
+    for opens in (open_container, lambda files: located(files, None)):
+        with pytest.raises(FormatError, match=r"or one table, found 'b.parquet', 'c.arrow'; name"):
+            opens(several)
+        with pytest.raises(SourceNotFoundError, match="found nothing"):
+            opens({})

@@ -20,8 +20,8 @@ from lazytensor.io.ome_arrow.containers import open_container
 from lazytensor.io.ome_arrow.fields import choose
 from lazytensor.io.ome_arrow.memory import MemoryContainer
 from lazytensor.io.ome_arrow.metadata import meta_of
-from lazytensor.io.ome_arrow.model import Image
-from lazytensor.io.ome_arrow.records import NullImageError, Records
+from lazytensor.io.ome_arrow.model import Image, NoImageError
+from lazytensor.io.ome_arrow.records import Records
 from tests.io.ome_arrow.ome_arrow_files import (
     BYTES,
     INFERRED,
@@ -87,7 +87,7 @@ def check(found: Records, records: Sequence[Record | None], starts: Sequence[int
         assert found.is_null(row) == (made is None)
         if made is None:
             assert metas[row] is None
-            with pytest.raises(NullImageError):
+            with pytest.raises(NoImageError):
                 found.image(row)
             continue
         name = "chunks" if made.get("chunks") else "planes"
@@ -316,7 +316,7 @@ def test_chunks_of_either_kind_in_one_column() -> None:
 
 def test_errors_say_which_row() -> None:
     found = records_of(table([None, record(image())], LISTS, "crop"))
-    with pytest.raises(NullImageError, match=r"^table\[0, 'crop'\]: there is no image") as error:
+    with pytest.raises(NoImageError, match=r"^table\[0, 'crop'\]: there is no image") as error:
         found.image(0)
     assert isinstance(error.value, KeyError)
     assert isinstance(error.value, SourceNotFoundError)

@@ -13,7 +13,8 @@ import pytest
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.fields import choose, image_columns
 from lazytensor.io.ome_arrow.memory import MemoryContainer
-from lazytensor.io.ome_arrow.records import NullImageError, Records
+from lazytensor.io.ome_arrow.model import NoImageError
+from lazytensor.io.ome_arrow.records import Records
 from tests.io.ome_arrow.ome_arrow_files import BYTES, LISTS, Record, image, record, table
 
 
@@ -79,7 +80,7 @@ def test_spoilt_records_are_format_errors_or_images(encoded: bool) -> None:
             assert (pieces.origins >= 0).all()
             assert (pieces.origins + pieces.extents <= found.image(0).meta.shape).all()
             seen["images"] += 1
-        except (FormatError, NullImageError):
+        except (FormatError, NoImageError):
             seen["errors"] += 1
         assert found.image(1).meta.shape == (1, 2, 2, 3, 4)
     assert min(seen.values()) > 20, seen
@@ -124,7 +125,7 @@ def test_columns_of_any_type_are_no_accident() -> None:
         for row in range(records.rows):
             try:
                 records.image(row)
-            except (FormatError, NullImageError):
+            except (FormatError, NoImageError):
                 continue
     assert min(seen.values()) > 20, seen
 

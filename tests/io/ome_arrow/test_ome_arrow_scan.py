@@ -276,7 +276,9 @@ def test_info_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["info", "--json", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["shape"] == list(IMAGES[0].shape)
     path.write_bytes(parquet(TABLE))
-    assert main(["info", str(path)]) == 2
+    assert main(["info", str(path)]) == 0
+    assert f"rows           {TABLE.num_rows}" in capsys.readouterr().out
+    assert main(["explain", str(path)]) == 2
     assert "open_ome_arrow" in capsys.readouterr().err
 
 
