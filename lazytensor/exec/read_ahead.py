@@ -10,7 +10,6 @@ of garbage or a signal handler included.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 from lazytensor.exec.crew import Errand, send
 from lazytensor.exec.pool import CancelToken
+from lazytensor.plan.one_at_a_time import OneAtATime
 from lazytensor.plan.stopping import STOPPED
 
 __all__ = ["Portion", "ReadAhead"]
@@ -35,6 +35,15 @@ class Portion(NamedTuple):
 
 
 Make = Callable[[int, CancelToken], Portion]
+
+
+class _Here(NamedTuple):
+    """Where an iterator is: the next portion, items that were made before it, and what is raised
+    behind those. Replaced as a whole: a fork at any time leaves the child with one that holds."""
+
+    portion: int
+    items: deque[Any]
+    error: BaseException | None = None
 
 
 class ReadAhead(Iterator[Any]):
@@ -63,25 +72,24 @@ class ReadAhead(Iterator[Any]):
         self._prefetch = prefetch
         self._blame = blame
         self._context = copy_context()
-        self._lock = threading.Lock()
-        self._made: deque[Any] = deque()
-        self._error: BaseException | None = None
-        self._next = 0
+        self._turns = OneAtATime()
+        self._here = _Here(0, deque())
         self._left = items
         self._closed = False
         self._feed: _Feed | None = None
         self._cancel = CancelToken()
 
     def __next__(self) -> Any:
-        with self._lock:
-            while not self._made:
-                if self._closed or (self._error is None and self._next == self._portions):
+        with self._turns:
+            while not self._here.items:
+                error = self._here.error
+                if self._closed or (error is None and self._here.portion == self._portions):
                     raise StopIteration
-                if self._error is not None:
-                    self._fail(self._error)
+                if error is not None:
+                    self._fail(error)
                 self._take()
             self._left -= 1
-            return self._made.popleft()
+            return self._here.items.popleft()
 
     def __length_hint__(self) -> int:
         return 0 if self._closed else self._left
@@ -101,14 +109,14 @@ class ReadAhead(Iterator[Any]):
 
     def _stop(self) -> None:
         self._closed = True
-        self._made.clear()
+        self._here.items.clear()
         self._cancel.cancel()
         if self._feed is not None:
             self._feed.stop()
 
     def _fail(self, error: BaseException) -> None:
         self._stop()
-        self._error = None
+        self._here = _Here(self._portions, deque())
         if self._blame is not None:
             self._blame(error)
         raise error
@@ -122,19 +130,20 @@ class ReadAhead(Iterator[Any]):
             self._stop()
             raise
         if portion is not None:
-            self._next += 1
-            self._made.extend(portion.items)
-            self._error = portion.error
+            items = deque(portion.items)
+            self._here = _Here(self._here.portion + 1, items, portion.error)
 
     def _answer(self) -> Portion | None:
         if not self._prefetch:
             try:
-                return self._context.run(self._make, self._next, self._cancel)
+                # A copy, since a child may have been forked while the context was in use.
+                run = self._context.copy().run
+                return run(self._make, self._here.portion, self._cancel)
             except Exception as error:  # noqa: BLE001
                 return Portion((), error)  # raised where the items would have come
         feed = self._feed
         if feed is None or feed.pid != os.getpid():
-            feed = _Feed(self._make, self._next, self._portions)
+            feed = _Feed(self._make, self._here.portion, self._portions)
             try:
                 feed.start(self._context.copy().run, self._prefetch)
             except RuntimeError:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import DTypeError, FormatError, SerializationError, SourceError
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.virtual import reader_error
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
+from lazytensor.plan.one_at_a_time import OneAtATime
 from lazytensor.plan.source import Box, MadeSource, Source
 from lazytensor.plan.spec import make_spec
 

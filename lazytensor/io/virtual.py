@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import SerializationError, SourceError
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.plan.domain import IndexDomain
 from lazytensor.plan.guard import reading
+from lazytensor.plan.one_at_a_time import OneAtATime
 from lazytensor.plan.source import Box, MadeSource, window
 from lazytensor.plan.spec import TensorSpec, make_spec
 

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 
 import lazytensor as lt
+from lazytensor.exec.pool import CancelToken
+from lazytensor.exec.read_ahead import Portion, ReadAhead
 from lazytensor.plan import counters, node
 from tests.io.servers import serving
 from tests.io.zarr_cases import array_v3
@@ -317,3 +319,31 @@ def test_plans_travel_to_workers_of_a_pool(method: str, tmp_path: Path) -> None:
         check=False, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert ended.stdout == "True\n", ended.stderr
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_iterator_that_another_thread_waits_for_goes_on_in_child(prefetch: int) -> None:
+    """The thread that was asking does not exist there, nor does what it held."""
+    parent, asked, go_on = os.getpid(), threading.Event(), threading.Event()
+
+    def make(number: int, cancel: CancelToken) -> Portion:
+        if number == 1 and os.getpid() == parent:
+            asked.set()
+            assert go_on.wait(60)
+        return Portion([2 * number, 2 * number + 1])
+
+    items = ReadAhead(make, 3, items=6, prefetch=prefetch)
+    assert [next(items), next(items)] == [0, 1]
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.extend(items))
+    thread.start()
+    try:
+        assert asked.wait(60)
+        time.sleep(0.01)  # so that the thread is where it waits
+        assert in_child(lambda: repr(list(items)).encode()) == b"[2, 3, 4, 5]"
+    finally:
+        go_on.set()
+        thread.join(60)
+    assert found == [2, 3, 4, 5]

@@ -9,16 +9,17 @@ memory (and in a mapped file) nothing has to be read, and a compressed record ba
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from lazytensor.io.ome_arrow.model import Unit
 from lazytensor.io.ome_arrow.unit_cache import UnitCache
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Container", "Path"]
+__all__ = ["Constants", "Container", "LazyUnits", "Path"]
 
 Path = tuple[str, ...]
 """A column, or a field in a nested one: ``("image", "planes", "z")``. Lists have no name of their
@@ -74,4 +75,29 @@ class Container(Protocol):
 
     def check(self) -> None:
         """``SourceChangedError`` if the file is not the one that was opened."""
+        ...
+
+
+@runtime_checkable
+class LazyUnits(Protocol):
+    """What containers have besides, if their pixels can be read piece by piece (``by_element``)."""
+
+    def lazy_unit(self, group: int, pixels: Path, encoded: bool, where: str) -> Unit | None:
+        """A unit whose elements are read when they are asked for; None if they had better not."""
+        ...
+
+    def itemsize(self, pixels: Path, encoded: bool) -> int | None:
+        """Bytes of an item of what ``lazy_unit`` has as elements; None where it gives no unit."""
+        ...
+
+
+@runtime_checkable
+class Constants(Protocol):
+    """What containers have besides, if their metadata knows values."""
+
+    def constants(self, group: int, names: Sequence[str]) -> Mapping[str, Any] | None:
+        """Values of columns that have one value in all of a group, and no null.
+
+        None unless that is known of every column.
+        """
         ...

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazytensor.errors import FormatError
-from lazytensor.io.ome_arrow.container import Container
+from lazytensor.io.ome_arrow.container import Constants, Container
 from lazytensor.io.ome_arrow.folder import CHUNKS
 
 if TYPE_CHECKING:
@@ -266,14 +266,12 @@ def from_columns(
     return _parsed(table, fragment, groups, elements, known, where)
 
 
-def single_row(container: Container, group: int, names: Sequence[str]) -> dict[str, Any] | None:
+def single_row(container: Container, group: int, names: Sequence[str]) -> Mapping[str, Any] | None:
     """The values of a group of a single row, if the footer has them: a tenth of what reading takes.
 
     None where it does not, and for containers that have no such thing.
     """
-    constants = getattr(container, "constants", None)
-    found: dict[str, Any] | None = None if constants is None else constants(group, names)
-    return found
+    return container.constants(group, names) if isinstance(container, Constants) else None
 
 
 def _of_single_rows(container: Container, names: Sequence[str]) -> pa.Table | None:

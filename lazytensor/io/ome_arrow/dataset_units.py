@@ -34,8 +34,8 @@ from lazytensor.io.ome_arrow.dataset_index import (
 )
 from lazytensor.io.ome_arrow.folder import Folder
 from lazytensor.io.ome_arrow.model import Unit, Units
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.scratch import Scratch
+from lazytensor.plan.one_at_a_time import OneAtATime
 
 __all__ = ["ChunkUnits", "dtype_differs"]
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.container import Path
+from lazytensor.io.ome_arrow.model import Stretches, TellsNulls
 from lazytensor.io.ome_arrow.nested import is_list, undressed, valid
 from lazytensor.io.scratch import Scratch
 
@@ -175,7 +176,7 @@ class _Part(NamedTuple):
     keeps: Any
 
 
-class Elements:
+class Elements(Stretches, TellsNulls):
     """A unit whose pixels are in memory, decoded or as a view; see ``model.Unit``.
 
     >>> import pyarrow as pa

@@ -24,11 +24,12 @@ from lazytensor.io.ome_arrow.arrow_files import (
     document_of,
     may_be_shared,
 )
-from lazytensor.io.ome_arrow.container import Path
+from lazytensor.io.ome_arrow.container import LazyUnits, Path
 from lazytensor.io.ome_arrow.elements import Spans, bits_of, found_below, picked, spans_of
 from lazytensor.io.ome_arrow.ipc_contents import Contents, contents_of
 from lazytensor.io.ome_arrow.ipc_layout import Layout, Slot, buffers_of, is_plain, layout_of, made
 from lazytensor.io.ome_arrow.ipc_messages import Batch
+from lazytensor.io.ome_arrow.model import Unit
 from lazytensor.io.ome_arrow.nested import is_list, pruned, wanted
 from lazytensor.io.ome_arrow.unit_cache import UnitCache, unit_cache
 from lazytensor.io.scratch import Scratch
@@ -54,7 +55,7 @@ _Layouts = dict[tuple[int, ...], Layout]
 _contents: dict[Hashable, tuple[Contents, _Layouts]] = {}
 
 
-class IpcContainer:
+class IpcContainer(LazyUnits):
     """A file or stream of record batches; see ``container.Container``."""
 
     suffix = "arrow"
@@ -229,7 +230,7 @@ class IpcContainer:
         form = None if slot is None else _form(slot, encoded)
         return None if form is None else form[0].itemsize
 
-    def lazy_unit(self, group: int, pixels: Path, encoded: bool, where: str) -> Any:
+    def lazy_unit(self, group: int, pixels: Path, encoded: bool, where: str) -> Unit | None:
         """A unit whose elements are read when they are asked for; None if they had better not."""
         if not self.by_element:
             return None

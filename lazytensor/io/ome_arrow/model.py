@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,7 +20,18 @@ from lazytensor.errors import SourceNotFoundError
 from lazytensor.io.scratch import Scratch
 from lazytensor.plan.spec import Axis
 
-__all__ = ["DIMS", "Image", "ImageMeta", "NoImageError", "Pieces", "Unit", "Units", "box_of"]
+__all__ = [
+    "DIMS",
+    "Image",
+    "ImageMeta",
+    "NoImageError",
+    "Pieces",
+    "Stretches",
+    "TellsNulls",
+    "Unit",
+    "Units",
+    "box_of",
+]
 
 DIMS = ("t", "c", "z", "y", "x")
 """Names of the dims of an image."""
@@ -103,6 +114,27 @@ class Unit(Protocol):
 
     def nulls(self, number: int) -> np.ndarray | None:
         """Which numbers (bool) in an element are null; None if none is."""
+        ...
+
+
+@runtime_checkable
+class Stretches(Protocol):
+    """What units have besides, if their elements may follow each other in memory."""
+
+    def several(self, number: int, many: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """``many`` elements from ``number`` on as one view, and how many items each has.
+
+        None where they do not follow each other, and where something is null.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsNulls(Protocol):
+    """What units have besides, if they can tell which elements are null without reading them."""
+
+    def is_null(self, number: int) -> bool:
+        """Whether an element is null: a piece has no pixels at all."""
         ...
 
 

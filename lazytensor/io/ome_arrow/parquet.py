@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,11 @@ import numpy as np
 
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.arrow_files import ArrowFile, arrow_errors, document_of, may_be_shared
-from lazytensor.io.ome_arrow.container import Path
+from lazytensor.io.ome_arrow.container import Constants, Path
 from lazytensor.io.ome_arrow.model import Unit
 from lazytensor.io.ome_arrow.nested import check_names, leaves
 from lazytensor.io.ome_arrow.parquet_direct import CODECS, Leaf
-from lazytensor.io.ome_arrow.parquet_units import Pages, PageUnit
+from lazytensor.io.ome_arrow.parquet_units import Pages, Paging
 from lazytensor.io.ome_arrow.unit_cache import UnitCache, unit_cache
 from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
@@ -121,7 +121,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class ParquetContainer:
+class ParquetContainer(Constants):
     """A Parquet file; see ``container.Container``."""
 
     zero_copy = False
@@ -255,17 +255,10 @@ class ParquetContainer:
         start = min(max(start, 0), self._stored.size)
         return start, min(max(start + nbytes, start), self._stored.size)
 
-    def paged_unit(
-        self,
-        group: int,
-        pixels: Path,
-        where: str,
-        key: Hashable,
-        otherwise: Callable[[], Unit],
-    ) -> Unit | None:
-        """The byte strings of a leaf, one by one; None where they had better be read as a whole.
+    def paged_unit(self, group: int, pixels: Path, where: str, key: Hashable) -> Unit | None:
+        """The byte strings of a leaf without pyarrow, one by one if they have pages of their own.
 
-        See ``parquet_units.PageUnit``.
+        That is a ``parquet_units.Paging``. None where they are not what is read without pyarrow.
         """
         column = None if self.remote else self._paged_column(pixels)
         if column is None:
@@ -286,9 +279,8 @@ class ParquetContainer:
         bounds = place.bounds(values)
         if bounds is None:
             return place.together(values, where, counted=self._counted)
-        return PageUnit(
-            place, bounds, otherwise,
-            cache=self.cache, key=key, where=where, counted=self._counted,
+        return Paging(
+            place, bounds, key=key, where=where, counted=self._counted,
             sound=lambda: _has_no_null(chunk),
         )  # fmt: skip
 

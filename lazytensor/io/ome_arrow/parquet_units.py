@@ -23,7 +23,7 @@ from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.plan.counters import count
 
-__all__ = ["PageUnit", "Pages"]
+__all__ = ["PageUnit", "Pages", "Paging"]
 
 _AHEAD = 256
 """Bytes that a header is looked for in; those with statistics that are longer are pyarrow's."""
@@ -83,76 +83,99 @@ class Pages(NamedTuple):
         return None if strings is None else elements_in(strings, where)
 
 
-class PageUnit:
-    """Byte strings in pages; see ``model.Unit``.
+class Paging:
+    """What is known of a unit of byte strings in pages, and kept: it leads to no cache and no file
+    that is open, so that nothing keeps itself alive.
 
-    ``bounds``: where the pages of each begin in the file, and the last end. ``otherwise``: reads
-    them all. ``sound``: whether the file says that none is null. ``counted``: as in
-    ``arrow_files.ArrowFile``.
+    ``bounds``: where the pages of each begin in the file, and the last end. ``sound``: whether the
+    file says that none is null. ``counted``: as in ``arrow_files.ArrowFile``.
     """
 
     def __init__(
         self,
         pages: Pages,
         bounds: Sequence[int],
-        otherwise: Callable[[], Unit],
         *,
-        cache: UnitCache,
         key: Hashable,
         where: str,
         sound: Callable[[], bool],
         counted: bool,
     ) -> None:
-        self._pages, self._bounds = pages, bounds
-        self._otherwise = otherwise
-        self._cache, self._key = cache, key
-        self._where = where
-        self._sound, self._counted = sound, counted
-        self._seen = bytearray(len(self))
-        self._unusual = False
+        self.pages, self.bounds = pages, bounds
+        self.key, self.where = key, where
+        self.sound, self.counted = sound, counted
+        self.seen = bytearray(len(self))
+        self.unusual = False
 
     @property
     def nbytes(self) -> int:
         """Bytes that keeping it takes."""
-        return 1000 + 40 * len(self._bounds)
+        return 1000 + 40 * len(self.bounds)
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return len(self.bounds) - 1
+
+    def element(self, number: int, scratch: Scratch | None) -> np.ndarray:
+        """Only a ``PageUnit`` has them."""
+        raise TypeError("what is known of pages has no pixels")
+
+    def nulls(self, number: int) -> np.ndarray | None:
+        """None: these are bytes."""
+        return None
+
+    def kept_in(self, cache: UnitCache) -> bool:
+        """Whether none of it would be read again."""
+        if cache.kept((self.key, None)):
+            return True
+        return all(cache.kept((self.key, number)) for number in range(len(self)))
+
+
+class PageUnit:
+    """Byte strings in pages; see ``model.Unit``.
+
+    ``cache``: where what is wanted again is kept. ``otherwise``: reads them all.
+    """
+
+    __slots__ = ("_cache", "_known", "_otherwise")
+
+    def __init__(self, known: Paging, cache: UnitCache, otherwise: Callable[[], Unit]) -> None:
+        self._known, self._cache, self._otherwise = known, cache, otherwise
 
     @property
-    def kept(self) -> bool:
-        """Whether none of it would be read again."""
-        if self._cache.kept((self._key, None)):
-            return True
-        return all(self._cache.kept((self._key, number)) for number in range(len(self)))
+    def nbytes(self) -> int:
+        """Bytes that keeping it takes."""
+        return self._known.nbytes
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def element(self, number: int, scratch: Scratch | None) -> np.ndarray:
         """The bytes of one, valid until something else is taken of ``scratch``."""
         if not 0 <= number < len(self):
-            raise FormatError(f"{self._where}: there is no piece {number} of {len(self)}")
-        kept = self._cache.found((self._key, number))
+            raise FormatError(f"{self._known.where}: there is no piece {number} of {len(self)}")
+        kept = self._cache.found((self._known.key, number))
         if kept is not None:
             return kept.element(number, scratch)  # type: ignore[arg-type]
         scratch = scratch or thread_scratch()
-        found = None if self._unusual else self._read(number, scratch)
+        found = None if self._known.unusual else self._read(number, scratch)
         if found is None:
-            self._unusual = True
+            self._known.unusual = True
             return self._other().element(number, scratch)
         return found
 
     def partly(self, number: int, scratch: Scratch) -> np.ndarray:
         """The same where a part of it will do."""
-        if not 0 <= number < len(self) or not self._seen[number]:
+        if not 0 <= number < len(self) or not self._known.seen[number]:
             found = self.element(number, scratch)
-            self._seen[number] = 1
+            self._known.seen[number] = 1
             return found
 
         def keep() -> Unit:
             return _Kept(self.element(number, scratch).copy())
 
-        if self._unusual:
+        if self._known.unusual:
             return self.element(number, scratch)
-        return self._cache.get((self._key, number), keep).element(number, scratch)
+        return self._cache.get((self._known.key, number), keep).element(number, scratch)
 
     def nulls(self, number: int) -> np.ndarray | None:
         """None: these are bytes."""
@@ -160,26 +183,26 @@ class PageUnit:
 
     def is_null(self, number: int) -> bool:
         """Whether one is null."""
-        if not self._unusual and self._sound():
+        if not self._known.unusual and self._known.sound():
             return False
         asked: Any = self._other()
         return bool(asked.is_null(number))
 
     def _other(self) -> Unit:
         """All of it, as pyarrow reads it."""
-        return self._cache.get((self._key, None), self._otherwise)
+        return self._cache.get((self._known.key, None), self._otherwise)
 
     def _read(self, number: int, scratch: Scratch) -> np.ndarray | None:
-        start, stop = self._bounds[number], self._bounds[number + 1]
+        known, pages = self._known, self._known.pages
+        start, stop = known.bounds[number : number + 2]
         found: list[memoryview | None] = [None]
 
         def work(whole: StoredObject) -> None:
             data = whole.read(start, stop - start, scratch)
             found[:] = [payload_of(data, pages.leaf, pages.most, number == 0, scratch)]
 
-        pages = self._pages
         pages.stored.using(work)
-        if self._counted:
+        if known.counted:
             count("bytes_read", stop - start)
         if found[0] is None:
             return None

@@ -15,7 +15,7 @@ import numpy as np
 from lazytensor.errors import FormatError
 from lazytensor.io.ome_arrow.catalogue import Catalogue
 from lazytensor.io.ome_arrow.layout import Cut, Slabs, Where, cut_pieces, joined
-from lazytensor.io.ome_arrow.model import Unit
+from lazytensor.io.ome_arrow.model import Stretches, TellsNulls, Unit
 from lazytensor.io.ome_arrow.values import Values, holds
 from lazytensor.io.scratch import Scratch, thread_scratch
 from lazytensor.plan.counters import count
@@ -243,13 +243,11 @@ class PieceReader:
         """The elements of consecutive pieces, if they are one stretch of memory and as long as they
         should be, and none of their numbers can be wrong.
 
-        Units that have them so say it: ``several(number, many)`` is a view of ``many`` elements
-        from ``number`` on, and the length of each; None where something is null, or lies apart.
+        Units that have them so say it (``model.Stretches``).
         """
-        several = getattr(unit, "several", None)
-        if several is None:
+        if not isinstance(unit, Stretches):
             return None
-        found = several(int(self.catalogue.elements[numbers[0]]), len(numbers))
+        found = unit.several(int(self.catalogue.elements[numbers[0]]), len(numbers))
         if found is None:
             return None
         flat: np.ndarray = found[0]
@@ -317,6 +315,5 @@ class PieceReader:
 
 
 def _is_null(unit: Unit, number: int) -> bool:
-    """Whether an element is null, if the unit can tell (``is_null``)."""
-    asked: Callable[[int], bool] | None = getattr(unit, "is_null", None)
-    return asked is not None and asked(number)
+    """Whether an element is null, if the unit can tell."""
+    return isinstance(unit, TellsNulls) and unit.is_null(number)

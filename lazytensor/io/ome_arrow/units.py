@@ -11,9 +11,10 @@ from functools import cached_property, partial
 from typing import Any
 
 from lazytensor.errors import FormatError
-from lazytensor.io.ome_arrow.container import Container, Path
+from lazytensor.io.ome_arrow.container import Container, LazyUnits, Path
 from lazytensor.io.ome_arrow.elements import elements_of
 from lazytensor.io.ome_arrow.model import Unit, Units
+from lazytensor.io.ome_arrow.parquet_units import PageUnit, Paging
 
 __all__ = ["TableUnits", "units_of"]
 
@@ -41,8 +42,9 @@ class TableUnits:
     def itemsize(self) -> int | None:
         """See the class."""
         container = self._container
-        asked = getattr(container, "itemsize", None)
-        return asked(self._pixels, self.encoded) if container.by_element and asked else None
+        if not container.by_element or not isinstance(container, LazyUnits):
+            return None
+        return container.itemsize(self._pixels, self.encoded)
 
     def __len__(self) -> int:
         return len(self._container.starts) - 1
@@ -54,19 +56,21 @@ class TableUnits:
         """The pixels of a group, read now unless they are kept; see ``Units``."""
         if not 0 <= number < len(self):
             raise FormatError(f"{self.label}: there is no group {number} of {len(self)}")
-        return self._container.cache.get(self._key(number), lambda: self._read(number))
+        cache = self._container.cache
+        found = cache.get(self._key(number), lambda: self._read(number))
+        if isinstance(found, Paging):
+            return PageUnit(found, cache, partial(self._read_all, number))
+        return found
 
     def _read(self, number: int) -> Unit:
         where = f"{self.label} in group {number}"
-        lazy = getattr(self._container, "lazy_unit", None)
-        if lazy is not None:
-            unit: Unit | None = lazy(number, self._pixels, self.encoded, where)
+        if isinstance(self._container, LazyUnits):
+            unit: Unit | None = self._container.lazy_unit(number, self._pixels, self.encoded, where)
             if unit is not None:
                 return unit
         paged = getattr(self._container, "paged_unit", None)
         if paged is not None and self.encoded:
-            key, otherwise = self._key(number), partial(self._read_all, number)
-            unit = paged(number, self._pixels, where, key, otherwise)
+            unit = paged(number, self._pixels, where, self._key(number))
             if unit is not None:
                 return unit
         return self._read_all(number)
@@ -82,8 +86,9 @@ class TableUnits:
         """Whether ``unit`` would read nothing, nor would asking it for pixels."""
         if self.zero_copy:
             return True
-        found = self._container.cache.peek(self._key(number))
-        return found is not None and bool(getattr(found, "kept", True))
+        cache = self._container.cache
+        found = cache.peek(self._key(number))
+        return found.kept_in(cache) if isinstance(found, Paging) else found is not None
 
     def stored_nbytes(self, number: int) -> int:
         """See ``Units``."""

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from lazytensor.io.ome_arrow.layout import Cut, cut_pieces
+from lazytensor.io.ome_arrow.meeting import Boxes, meeting
 from lazytensor.io.ome_arrow.reading import PieceReader, TasksReading
 from lazytensor.io.ome_arrow.values import Values
 from lazytensor.io.scratch import thread_scratch
@@ -23,8 +24,9 @@ _GAIN_OF_CUT = 30e-6
 _TASK = 64
 """Windows of an array that one thread takes at a time; parts of windows, of one unit."""
 
-_MOST_COMPARED = 1 << 24
-"""Pairs of windows and pieces that are compared, where pieces lie on no grid."""
+_MOST_BYTES = 256 << 20
+_TABLES = 7
+"""Numbers per dim that are kept of a window and a piece in it, about."""
 
 
 def begin_windows(
@@ -64,18 +66,18 @@ def begin_windows(
 def _pairs(
     reader: PieceReader, starts: np.ndarray, counts: Sequence[int], steps: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Windows and the pieces they touch, by numbers, at least all those that do."""
+    """Windows and the pieces they touch, by numbers, at least all those that do.
+
+    None where tables of them would take too much memory.
+    """
     grid = reader.catalogue.grid
     if grid.overlapping is not None or not len(grid):
         return None
+    most = _MOST_BYTES // (8 * _TABLES * len(counts))
     if not grid.is_regular:
-        if len(starts) * len(grid) > _MOST_COMPARED:
-            return None
-        last = starts + (np.array(counts) - 1) * np.array(steps)
-        ends = grid.origins + grid.extents
-        meets = (starts[:, None] < ends) & (last[:, None] >= grid.origins)
-        which, pieces = np.nonzero(meets.all(axis=2))
-        return which, pieces
+        ends = starts + (np.array(counts) - 1) * np.array(steps) + 1
+        windows = Boxes(starts, ends)
+        return meeting(windows, Boxes(grid.origins, grid.origins + grid.extents), most)
     sizes = [int(size) for size in grid.extents.max(axis=0)]
     cells = [-(-n // size) for n, size in zip(grid.shape, sizes, strict=True)]
     none, run = (0,) * len(sizes), kernel("cut", saves=_GAIN_OF_CUT)
@@ -84,6 +86,8 @@ def _pairs(
         run,
     )  # fmt: skip
     if found is None:
+        return None
+    if int(np.diff(found.first).sum()) > most:
         return None
     there, pieces = grid.at(found.units)
     many = np.diff(found.first)

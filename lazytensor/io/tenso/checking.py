@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from lazytensor.errors import ChecksumError
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.runs import PIECE
 from lazytensor.io.store import Buffer, StoredObject
 from lazytensor.io.tenso.decode import compare_checksum
 from lazytensor.io.tenso.outline import FOOTER
 from lazytensor.plan.counters import count
 from lazytensor.plan.keeping import kept
+from lazytensor.plan.one_at_a_time import OneAtATime
 
 __all__ = ["VERIFY", "Check", "Session"]
 

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazytensor.errors import ChecksumError, ChunkDecodeError, FormatError
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.runs import PIECE, Piece, bytes_of, pieces_of
 from lazytensor.io.scratch import STAGE_A, STAGE_B, STAGE_ROW, Scratch, thread_scratch
 from lazytensor.io.store import Buffer, StoredObject
@@ -33,6 +32,7 @@ from lazytensor.io.tenso.sharing import share_pieces
 from lazytensor.plan.clock import decoding
 from lazytensor.plan.counters import count
 from lazytensor.plan.keeping import kept
+from lazytensor.plan.one_at_a_time import OneAtATime
 from lazytensor.plan.source import Box, Fetched, Read, Reading, window
 
 __all__ = ["FrameBody"]

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lazytensor.io.one_at_a_time import OneAtATime
 from lazytensor.io.store import StoredObject
 from lazytensor.io.stored import Stored
 from lazytensor.io.tenso.decode import decode_body
@@ -22,6 +21,7 @@ from lazytensor.io.tenso.in_packet import InPacket, Place
 from lazytensor.io.tenso.outline import Sparse
 from lazytensor.io.tenso.sparse import check_indices
 from lazytensor.plan.counters import count
+from lazytensor.plan.one_at_a_time import OneAtATime
 from lazytensor.plan.source import Box, Fetched, Read, Storage, UnitSize
 from lazytensor.plan.spec import make_spec
 

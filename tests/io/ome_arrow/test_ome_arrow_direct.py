@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -280,6 +282,27 @@ def test_what_is_kept(tmp_path: Path) -> None:
     for _ in range(2):
         unit.partly(1, scratch)
     assert units.kept(0)
+
+
+def test_nothing_keeps_itself_alive() -> None:
+    class Data(bytearray):
+        """Which can be referred to weakly."""
+
+    sink = pa.BufferOutputStream()
+    table = pa.table({"pixel_bytes": payloads(np.random.default_rng(9), [9_000] * 3)})
+    pq.write_table(table, sink, row_group_size=1)
+    data = Data(sink.getvalue().to_pybytes())
+    gone = weakref.ref(data)
+    units = units_of(open_container(data), FLAT, FLAT, encoded=True)
+    unit: Any = units.unit(1)
+    for _ in range(3):
+        unit.partly(0, thread_scratch())
+    gc.disable()
+    try:
+        del data, unit, units
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def image(tmp_path: Path) -> tuple[np.ndarray, Path]:

@@ -11,6 +11,7 @@ import pytest
 
 import lazytensor as lt
 from lazytensor.exec.batches import WindowReader
+from lazytensor.io.ome_arrow import windows
 from lazytensor.io.ome_arrow.source import OmeArrowSource
 from lazytensor.plan.counters import of_this_thread
 from tests.engines import ENGINES, SETTINGS
@@ -175,3 +176,18 @@ def test_faces() -> None:
     assert "ome-arrow made.parquet[0, 'image']" in x.explain()
     assert "chunks (1, 1, 1, 11, 13)" in repr(x)
     assert x._repr_html_()
+
+
+def test_tables_of_windows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there would be too many, each window is read as a box."""
+    array = distinct(SHAPE, np.uint16)
+    starts = np.zeros((50, 5), np.int64)
+    outs = np.zeros((50, *SHAPE), np.uint16)
+    for cut in ("chunks in any order", "irregular"):
+        source = OmeArrowSource(made_image(array, CUTS[cut]))
+        reading = source.read_windows(starts, SHAPE, (1,) * 5, outs)
+        assert reading is not None
+        reading.close()
+        with monkeypatch.context() as patch:
+            patch.setattr(windows, "_MOST_BYTES", 50 * 8 * 5 * len(CUTS[cut]))
+            assert source.read_windows(starts, SHAPE, (1,) * 5, outs) is None

@@ -1,4 +1,4 @@
-"""A lock for readers that cannot be called from several threads, which survives a fork."""
+"""A lock for what one thread may do at a time, which survives a fork."""
 
 from __future__ import annotations
 
