@@ -35,7 +35,7 @@ _TOGETHER = 64 << 20
 _SHARED = frozenset({"read", "read_placed", "read_strided"})
 
 _ALONE = 1 << 20
-"""Bytes that one thread has read before others would have started."""
+"""Bytes that one thread has read, or decoded, before others would have started."""
 
 
 class Window(NamedTuple):
@@ -71,7 +71,8 @@ def window_of(node: Node, limit: int) -> Window | None:
     if _in_one_cell(scan, plan):
         return Window(program, True, False)
     whole = stays_whole(program.moved, limit)
-    moved = program.moved if plan.op != "gather" else _decoded(scan, node.size)
+    decoded = _decoded(scan, node.size) if plan.op == "gather" else _decoded_in(scan, plan)
+    moved = max(program.moved, decoded)
     worth_sharing = moved > _ALONE and program.moved <= min(_TOGETHER, limit)
     return Window(program, whole, worth_sharing) if whole or worth_sharing else None
 
@@ -83,6 +84,17 @@ def _decoded(scan: Scan, points: int) -> int:
         for n, cells in zip(scan.shape, scan.grid, strict=True)
     ]
     return min(scan.nbytes, points * math.prod(cell) * scan.dtype.itemsize)
+
+
+def _decoded_in(scan: Scan, plan: BoxPlan) -> int:
+    """Bytes of the cells that a box touches: most sources decode them for however little."""
+    found = scan.dtype.itemsize
+    for (a, b), lo, cells in zip(plan.args[1], scan.domain.inclusive_min, scan.grid, strict=True):
+        if cells is None or cells.free:
+            found *= b - a
+        else:
+            found *= cells.chunk * cells.cells_between(a - lo, b - lo)
+    return found
 
 
 def windows_of(nodes: Sequence[Node], limit: int) -> Window | None:

@@ -24,7 +24,7 @@ from lazytensor.exec.lower import Compiled
 from lazytensor.exec.physical import Program
 from lazytensor.exec.pool import CancelToken, run_tasks
 from lazytensor.exec.schedule import prepare
-from lazytensor.exec.window import window_of
+from lazytensor.exec.window import is_shared, window_of
 from lazytensor.plan.node import Node
 from lazytensor.plan.optimize import _fixpoint, optimize
 from lazytensor.plan.source import Box
@@ -136,6 +136,20 @@ def test_a_window_is_one_step() -> None:
         program = window_program(view._node, 1 << 30)
         assert program is not None
         assert [step.op for step in program.steps] == [op]
+
+
+@pytest.mark.parametrize("compressor", ["zstd", None])
+def test_who_decodes_much_for_a_little_is_not_alone(tmp_path: Path, compressor: str | None) -> None:
+    """Four chunks of 2 MiB for 64 bytes; where they are stored as they are, only those are read."""
+    values = np.arange(256 * 256 * 32, dtype=np.uint32).reshape(256, 256, 32)
+    x = lt.asarray(values).sink_zarr(tmp_path / "x", chunks=(128, 128, 32), compressor=compressor)
+    corner = x[126:130, 126:130, 3]
+    window = window_of(corner._node, 1 << 30)
+    assert window is not None
+    assert window.worth_sharing
+    kernel = native.wait("chunks")
+    assert is_shared(window.program) is (kernel is not None and compressor is not None)
+    np.testing.assert_array_equal(corner.collect(), values[126:130, 126:130, 3])
 
 
 def test_what_reading_takes_beside_the_result_counts() -> None:

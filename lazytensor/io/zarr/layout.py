@@ -198,6 +198,12 @@ class PlainLayout:
         return recipe.wanted_nbytes(where) if recipe is not None and recipe.is_plain else None
 
     @property
+    def reads_parts(self) -> bool:
+        """Whether compiled code reads of a file what is wanted, no more, and decodes nothing."""
+        recipe = self._known_recipe()
+        return recipe is not None and recipe.is_plain
+
+    @property
     def stands_alone(self) -> bool:
         """Whether compiled code reads of such a chunk in a shard only what is wanted."""
         recipe = self._known_recipe()

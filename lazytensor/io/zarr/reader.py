@@ -49,6 +49,7 @@ from lazytensor.plan.source import Box, Consumer, Reading, window
 __all__ = ["Reader"]
 
 _LOOK_AHEAD = 64
+_ALONE = 1 << 20
 _Task = tuple[str, Where, Where]
 
 
@@ -144,7 +145,7 @@ class Reader:
 
         The caller lets threads ``work``, then calls ``end``, and ``close`` in any case.
         """
-        if self._meta.grid is not None or not out.size:
+        if self._meta.grid is not None or not out.size or self._is_little(out.size):
             return None
         return self._begin_reading(self._pieces(box, steps), out)
 
@@ -205,9 +206,15 @@ class Reader:
     def shares(self, box: Box, steps: Sequence[int]) -> bool:
         """Whether ``shared_read`` would begin one, were the shards opened that it opens."""
         elements = prod(-(-(hi - lo) // step) for (lo, hi), step in zip(box, steps, strict=True))
-        if self._meta.grid is not None or not elements:
+        if self._meta.grid is not None or not elements or self._is_little(elements):
             return False
         return reads_compiled(self._store, self._meta.layout, self._pieces(box, steps))
+
+    def _is_little(self, elements: int) -> bool:
+        """Whether so many elements are read before another thread would have started."""
+        layout = self._meta.layout
+        plain = isinstance(layout, PlainLayout) and layout.reads_parts
+        return plain and elements * self._meta.dtype.itemsize <= _ALONE
 
     def _pieces(self, box: Box, steps: Sequence[int]) -> list[list[Piece]]:
         return [
