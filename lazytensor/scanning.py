@@ -67,7 +67,7 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
     try:
         found = zarr.sniff(uri, **sniffed)
     except SourceNotFoundError:
-        if not holds_dataset(uri, options.get("storage_options")):
+        if not holds_dataset(uri, *_place_options(options)):
             raise
         return _only_row(uri, options)
     match found:
@@ -77,7 +77,7 @@ def scan(uri: Any, **options: Any) -> LazyTensor:
             return _only_image(uri, options)
         case "zarr-group":
             return _only_array(uri, options)
-    if holds_dataset(uri, options.get("storage_options")):
+    if holds_dataset(uri, *_place_options(options)):
         return _only_row(uri, options)
     raise FormatError(
         f"{uri!r} is neither a .npy file, a tenso packet, a zarr array, OME-Zarr nor OME-Arrow; "
@@ -89,6 +89,11 @@ def _only_row(uri: Any, options: dict[str, Any]) -> LazyTensor:
     from lazytensor.scanning_ome_arrow import scan_only
 
     return scan_only(uri, **options)
+
+
+def _place_options(options: Mapping[str, Any]) -> tuple[Options, Sequence[int]]:
+    """What is known of how to ask for a place."""
+    return options.get("storage_options"), options.get("missing_status", (404,))
 
 
 def _only_image(uri: Any, options: dict[str, Any]) -> LazyTensor:

@@ -87,7 +87,9 @@ def _decoded(scan: Scan, points: int) -> int:
 
 
 def _decoded_in(scan: Scan, plan: BoxPlan) -> int:
-    """Bytes of the cells that a box touches: most sources decode them for however little."""
+    """Bytes of the cells that a box touches, of sources that decode them for however little."""
+    if not getattr(scan.source, "decodes_whole_cells", False):
+        return 0
     found = scan.dtype.itemsize
     for (a, b), lo, cells in zip(plan.args[1], scan.domain.inclusive_min, scan.grid, strict=True):
         if cells is None or cells.free:

@@ -144,7 +144,8 @@ class Reading(Protocol):
 class SharedSource(StridedSource, Protocol):
     """A source whose boxes several threads may read together.
 
-    Engines ask whether the method is there.
+    Engines ask whether the method is there. ``decodes_whole_cells`` (may be left out: False):
+    whether all of a cell is decoded as a rule for however little of it.
     """
 
     def shared_read(self, box: Box, steps: tuple[int, ...], out: np.ndarray) -> Reading | None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lazytensor.errors import FormatError, SourceNotFoundError
@@ -70,10 +70,17 @@ def is_ome_arrow(source: Any) -> bool:
     return _first_bytes(text).startswith(_MAGIC)
 
 
-def holds_dataset(source: Any, options: Mapping[str, Any] | None) -> bool:
-    """Whether there is a dataset in something that does not look like one: zip files, URLs."""
+def holds_dataset(
+    source: Any,
+    options: Mapping[str, Any] | None,
+    missing_status: Sequence[int] = (404,),
+) -> bool:
+    """Whether there is a dataset in something that does not look like one: zip files, URLs.
+
+    ``missing_status``: HTTP statuses that mean "not there".
+    """
     try:
-        return dataset_at(make_store(source, options)) is not None
+        return dataset_at(make_store(source, options, missing_status=missing_status)) is not None
     except (FormatError, SourceNotFoundError, TypeError):
         return False
 

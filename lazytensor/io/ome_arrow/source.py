@@ -42,6 +42,7 @@ class _PieceSource:
     """What an image and a stack have in common: all that is done with a catalogue of pieces."""
 
     padded = False
+    decodes_whole_cells = True
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ from lazytensor.io.zarr.disk_cached import DiskReader
 from lazytensor.io.zarr.metadata import ArrayMetadata
 from lazytensor.io.zarr.node import Node
 from lazytensor.io.zarr.presence import stored_objects
-from lazytensor.io.zarr.world import world_axes
 from lazytensor.plan.caching import CACHING
+from lazytensor.plan.levels import ATTRIBUTE
 from lazytensor.plan.source import Box, Consumer, Fetched, Read, Reading, Storage, UnitSize
 from lazytensor.plan.spec import Axis, TensorSpec, make_spec
 
@@ -43,6 +43,15 @@ class Pyramid:
         self.levels: tuple[ZarrSource, ...] = ()
 
 
+def _axes_of(meta: ArrayMetadata) -> Sequence[Axis] | None:
+    """The axes among the attributes; what reads them is imported where there may be some."""
+    if ATTRIBUTE not in meta.attributes:
+        return None
+    from lazytensor.io.zarr.world import world_axes
+
+    return world_axes(meta.attributes, len(meta.shape))
+
+
 class ZarrSource:
     """One zarr array, readable by box from any thread.
 
@@ -57,6 +66,7 @@ class ZarrSource:
 
     array: np.ndarray | None = None
     padded = True
+    decodes_whole_cells = True
     # Of formats that are read in the same way: what they are called, and what else tells two apart.
     _called = "zarr"
     _variant: tuple[Hashable, ...] = ()
@@ -90,7 +100,7 @@ class ZarrSource:
             meta.shape,
             meta.dtype,
             dims=meta.dimension_names if dims is None else dims,
-            axes=world_axes(meta.attributes, len(meta.shape)) if axes is None else axes,
+            axes=_axes_of(meta) if axes is None else axes,
             chunks=meta.read_cells,
             together=meta.cells_together,
         )

@@ -86,8 +86,7 @@ def test_a_document_of_v2() -> None:
 
 
 def test_xarray_reads_the_names_of_v2(tmp_path: Path) -> None:
-    import xarray
-
+    xarray = pytest.importorskip("xarray")
     array = written(np.ones((4, 6)), (2, 3), zarr_format=2, dimension_names=("y", "x"))
     store = {f"a/{name}": data for name, data in array.items()} | group_documents(zarr_format=2)
     with xarray.open_zarr(str(put(tmp_path, store)), consolidated=False, chunks=None) as found:
